@@ -1,0 +1,27 @@
+"""Typed errors. Every one names what was wrong, the rule, the value, and what to do about it."""
+
+__all__ = ["CapacityError", "ConfigError", "CrispError", "FieldError", "LayerError", "PatternError"]
+
+
+class CrispError(Exception):
+    """Base of every error that a user of CRISP can meet."""
+
+
+class ConfigError(CrispError):
+    """A hardware configuration breaks a rule."""
+
+
+class FieldError(CrispError):
+    """A value does not fit the field of a packed word."""
+
+
+class PatternError(CrispError):
+    """Weights or a sparsity pattern break the sparsity contract."""
+
+
+class LayerError(CrispError):
+    """A layer's parameters contradict each other or the arithmetic's limits."""
+
+
+class CapacityError(CrispError):
+    """A layer does not fit the on-chip buffers of a configuration."""

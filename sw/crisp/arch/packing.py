@@ -1,0 +1,276 @@
+"""Packing: dense weights with zeros to the stream of steps that the array reads, and back without loss."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from .errors import PatternError
+from .fields import COUNT, ENTRY
+from .pattern import Pattern, check
+
+__all__ = ["PackedWeights", "Sizes", "pack", "unpack"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Bits that a packed layer takes.
+
+    Parameters
+    ----------
+    slots : int
+        Weights stored: the non-zeros that the pattern leaves room for.
+    value_bits : int
+        Bits of the int8 values.
+    offset_bits : int
+        Bits of the offsets, ceil(log2 M) a slot.
+    index_bits : int
+        Least bits of the block indices: ceil(log2(block columns)) a kept block; and of each block's N where a layer
+        mixes several.
+    stored_bits : int
+        Bits of counts, entries and steps as they lie in memory.
+    """
+
+    slots: int
+    value_bits: int
+    offset_bits: int
+    index_bits: int
+    stored_bits: int
+
+    @property
+    def metadata_bits_per_nonzero(self) -> float:
+        """Offsets and indices for each stored weight, in bits."""
+        return (self.offset_bits + self.index_bits) / self.slots
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedWeights:
+    """A weight matrix as the array reads it.
+
+    Steps stand in the order of work: block row, row tile of that block row, kept block (ascending), group, slot.
+    A step holds one weight for each of the array's rows. Padding rows and unused slots hold value 0, offset 0.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (O, K), without padding.
+    block, group, rows : int
+        B, M, and rows of the array, which divide B.
+    counts : numpy.ndarray
+        Kept blocks of each block row, ``uint16`` of shape (block_rows,): words `COUNT`.
+    entries : numpy.ndarray
+        Kept blocks of all block rows one after the other, ``uint16``: words `ENTRY`.
+    values : numpy.ndarray
+        ``int8`` of shape (steps, rows).
+    offsets : numpy.ndarray
+        Place in the group, ``uint8`` of shape (steps, rows), each less than M.
+    """
+
+    shape: tuple[int, int]
+    block: int
+    group: int
+    rows: int
+    counts: np.ndarray
+    entries: np.ndarray
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def pattern(self) -> Pattern:
+        """The pattern, read back from counts and entries.
+
+        Raises
+        ------
+        PatternError
+            When an index is out of range or not ascending, or the counts do not add up.
+        """
+        blank = Pattern.dense(self.shape, self.block, self.group)
+        n = np.zeros_like(blank.n)
+        if len(self.counts) != blank.block_rows or self.counts.sum(dtype=np.int64) != len(self.entries):
+            raise PatternError(
+                f"counts must be {blank.block_rows} that add up to {len(self.entries)} entries, "
+                f"not {len(self.counts)} that add up to {self.counts.sum(dtype=np.int64)}"
+            )
+        fields = ENTRY.unpack_array(self.entries)
+        ends = np.cumsum(self.counts, dtype=np.int64)
+        for row, (start, end) in enumerate(zip(ends - self.counts, ends, strict=True)):
+            index = fields["index"][start:end]
+            if index.size and (index.max() >= blank.block_columns or (np.diff(index) <= 0).any()):
+                raise PatternError(
+                    f"block row {row}: indices must ascend and be less than {blank.block_columns}, not {index.tolist()}"
+                )
+            n[row, index] = fields["n_minus_1"][start:end] + 1
+        return Pattern(self.shape, self.block, self.group, n)
+
+    @property
+    def block_tiles(self) -> int:
+        """Row tiles of a whole block row: B / rows."""
+        return self.block // self.rows
+
+    @property
+    def row_tiles(self) -> int:
+        """Row tiles that hold at least one row of the matrix: ceil(O / rows)."""
+        return -(-self.shape[0] // self.rows)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Bits that this takes, by kind."""
+        pattern = self.pattern
+        slots = self.values.size
+        offset_width = int(math.log2(self.group))
+        kinds = len(np.unique(pattern.n[pattern.kept]))
+        index_width = (pattern.block_columns - 1).bit_length() + (offset_width if kinds > 1 else 0)
+        words = len(self.counts) * COUNT.width + len(self.entries) * ENTRY.width
+        return Sizes(
+            slots=slots,
+            value_bits=8 * slots,
+            offset_bits=offset_width * slots,
+            index_bits=index_width * len(self.entries),
+            stored_bits=words + len(self.values) * 8 * step_bytes(self.rows, self.group),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Serialise as counts, entries, steps, without padding between them (see ``docs/formats.md``)."""
+        return self.counts.astype("<u2").tobytes() + self.entries.astype("<u2").tobytes() + self.encode_steps().tobytes()
+
+    def encode_steps(self) -> np.ndarray:
+        """Return the steps as bytes, ``uint8`` of shape (steps, step_bytes).
+
+        A step is the values of rows 0, 1, ..., one byte each, then the offsets of rows 0, 1, ..., log2 M bits each
+        from bit 0 of the first byte on, then zeros to the next byte.
+        """
+        width = int(math.log2(self.group))
+        bits = (self.offsets[:, :, None] >> np.arange(width, dtype=np.uint8)) & 1
+        packed = np.packbits(bits.reshape(len(self.offsets), -1), axis=1, bitorder="little")
+        return np.concatenate([self.values.view(np.uint8), packed], axis=1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, shape: tuple[int, int], block: int, group: int, rows: int) -> "PackedWeights":
+        """Read what `to_bytes` wrote.
+
+        Raises
+        ------
+        PatternError
+            When the length does not fit the header's numbers, or counts and entries break the contract.
+        """
+        pattern = Pattern.dense(shape, block, group)
+        size = COUNT.num_bytes * pattern.block_rows
+        if len(data) < size:
+            raise PatternError(f"packed weights must hold {size} bytes of counts, not {len(data)} bytes in all")
+        counts = np.frombuffer(data, "<u2", pattern.block_rows)
+        num_entries = int(counts.sum(dtype=np.int64))
+        size += ENTRY.num_bytes * num_entries
+        if len(data) < size:
+            raise PatternError(f"packed weights must hold {size} bytes of counts and entries, not {len(data)} in all")
+        entries = np.frombuffer(data, "<u2", num_entries, COUNT.num_bytes * pattern.block_rows)
+        step = step_bytes(rows, group)
+        if (len(data) - size) % step:
+            raise PatternError(f"steps must fill whole {step}-byte words, not {len(data) - size} bytes")
+        steps = np.frombuffer(data, np.uint8, offset=size).reshape(-1, step)
+        width = int(math.log2(group))
+        bits = np.unpackbits(steps[:, rows:], axis=1, count=rows * width, bitorder="little")
+        offsets = (bits.reshape(len(steps), rows, width) << np.arange(width, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
+        values = np.ascontiguousarray(steps[:, :rows]).view(np.int8)
+        packed = cls(shape, block, group, rows, counts, entries, values, offsets)
+        expected = sum(len(groups) for groups, _, _ in schedule(packed.pattern, rows))
+        if len(steps) != expected:
+            raise PatternError(f"counts and entries ask for {expected} steps, not {len(steps)}")
+        return packed
+
+
+def step_bytes(rows: int, group: int) -> int:
+    """Bytes of a step in memory: ``rows`` values, then ``rows`` offsets of log2 M bits."""
+    return rows + -(-rows * int(math.log2(group)) // 8)
+
+
+def schedule(pattern: Pattern, rows: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """List the steps of each row tile in the order of work.
+
+    Returns
+    -------
+    list of tuple
+        A row tile each: group of K of every step, slot of every step (both ``int64`` of shape (steps of the tile,)),
+        and the tile's first row.
+    """
+    tiles = []
+    for first in range(0, pattern.shape[0], rows):
+        n = pattern.n[first // pattern.block]
+        columns = np.flatnonzero(n)
+        groups, slots = [], []
+        for column in columns:
+            count, kept = int(pattern.column_groups[column]), int(n[column])
+            groups.append(np.repeat(column * pattern.block_groups + np.arange(count), kept))
+            slots.append(np.tile(np.arange(kept), count))
+        tiles.append((np.concatenate(groups), np.concatenate(slots), first))
+    return tiles
+
+
+def pack(weights: np.ndarray, pattern: Pattern, *, rows: int, layer: str = "layer") -> PackedWeights:
+    """Pack dense weights with zeros.
+
+    Parameters
+    ----------
+    weights : numpy.ndarray
+        ``int8`` of shape (O, K), zeros where pruned.
+    pattern : Pattern
+        The pattern that they obey.
+    rows : int
+        Rows of the array; a power of two that divides the block.
+    layer : str
+        Name for messages.
+
+    Raises
+    ------
+    PatternError
+        When the weights break the pattern, are not int8, or ``rows`` does not divide the block.
+    """
+    weights = np.asarray(weights)
+    if weights.dtype != np.int8:
+        raise PatternError(f"{layer}: weights must be int8, not {weights.dtype}; quantize before packing")
+    if rows < 1 or pattern.block % rows:
+        raise PatternError(f"{layer}: rows must divide the block, {pattern.block}, but is {rows}; use a larger block")
+    if pattern.block_columns > ENTRY.fields[0].high + 1:
+        raise PatternError(
+            f"{layer}: K must not exceed {(ENTRY.fields[0].high + 1) * pattern.block} at B = {pattern.block}, "
+            f"not {pattern.shape[1]}; use a larger block"
+        )
+    check(weights, pattern, layer=layer)
+    num_rows = -(-pattern.shape[0] // rows) * rows
+    padded = np.zeros((num_rows, pattern.groups * pattern.group), np.int8)
+    padded[: pattern.shape[0], : pattern.shape[1]] = weights
+    padded = padded.reshape(num_rows, pattern.groups, pattern.group)
+    # Non-zeros first, each in the order of K; a stable sort makes the packed form unique.
+    offsets = np.argsort(padded == 0, axis=2, kind="stable").astype(np.uint8)
+    values = np.take_along_axis(padded, offsets, axis=2)
+    offsets[values == 0] = 0
+    tiles = schedule(pattern, rows)
+    row, column = np.nonzero(pattern.n)
+    return PackedWeights(
+        shape=pattern.shape,
+        block=pattern.block,
+        group=pattern.group,
+        rows=rows,
+        counts=COUNT.pack_array(blocks=pattern.kept.sum(axis=1)),
+        entries=ENTRY.pack_array(index=column, n_minus_1=pattern.n[row, column].astype(np.int64) - 1),
+        values=np.concatenate([values[first : first + rows, group, slot].T for group, slot, first in tiles]),
+        offsets=np.concatenate([offsets[first : first + rows, group, slot].T for group, slot, first in tiles]),
+    )
+
+
+def unpack(packed: PackedWeights) -> np.ndarray:
+    """Return the dense weights that were packed: ``int8`` of shape (O, K).
+
+    Raises
+    ------
+    PatternError
+        When counts or entries break the contract.
+    """
+    pattern = packed.pattern
+    padded = np.zeros((packed.row_tiles * packed.rows, pattern.groups * pattern.group), np.int8)
+    start = 0
+    for group, _, first in schedule(pattern, packed.rows):
+        step, row = np.nonzero(packed.values[start : start + len(group)])
+        k = group[step] * pattern.group + packed.offsets[start + step, row]
+        padded[first + row, k] = packed.values[start + step, row]
+        start += len(group)
+    return np.ascontiguousarray(padded[: pattern.shape[0], : pattern.shape[1]])

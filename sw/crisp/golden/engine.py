@@ -1,0 +1,66 @@
+"""The layer engine: a matrix product from packed weights. The hardware is ``crisp_hw/engine.py``."""
+
+import numpy as np
+
+from ..arch import LayerError, ProductLayer
+from ..arch.packing import schedule
+from .requantize import requantize
+
+__all__ = ["accumulate", "run_layer"]
+
+
+def accumulate(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
+    """Multiply the packed weights, step by step as the array does, with activations.
+
+    Parameters
+    ----------
+    layer : ProductLayer
+        The weights, packed.
+    x : numpy.ndarray
+        Activations, ``int8`` of shape (K padded to whole groups, P).
+
+    Returns
+    -------
+    numpy.ndarray
+        Accumulators, ``int32`` of shape (O, P).
+
+    Raises
+    ------
+    LayerError
+        When ``x`` has the wrong type or shape.
+    """
+    if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != layer.num_inputs:
+        raise LayerError(
+            f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}"
+        )
+    packed = layer.packed
+    accumulator = np.zeros((packed.row_tiles * packed.rows, x.shape[1]), np.int32)
+    start = 0
+    for group, _, first in schedule(packed.pattern, packed.rows):
+        values = packed.values[start : start + len(group)]
+        offsets = packed.offsets[start : start + len(group)]
+        operand = group[:, None] * packed.group + offsets  # which activation each weight meets
+        for row in range(packed.rows):
+            weight = values[:, row].astype(np.int32)
+            accumulator[first + row] = weight @ x[operand[:, row]].astype(np.int32)
+        start += len(group)
+    return accumulator[: layer.num_channels]
+
+
+def run_layer(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
+    """Compute a layer: ``int8`` outputs of shape (O, P) from ``int8`` activations of shape (padded K, P).
+
+    Raises
+    ------
+    LayerError
+        When ``x`` has the wrong type or shape.
+    """
+    return requantize(
+        accumulate(layer, x),
+        layer.bias[:, None],
+        layer.multiplier[:, None],
+        layer.shift[:, None],
+        layer.output_zero_point,
+        layer.clamp_min,
+        layer.clamp_max,
+    )
