@@ -1,0 +1,217 @@
+"""Training the network that the demonstration prunes.
+
+Stochastic gradient descent with Nesterov momentum and a one-cycle learning rate (L. Smith, N. Topin, "Super-Convergence",
+arXiv 1708.07120) on mirrored and shifted images. After every epoch the whole state is written, so that an interrupted run goes on
+where it stopped and ends with the same bits.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from crisp.arch.errors import CrispError
+from crisp.data import Dataset, normalize
+from crisp.data.augment import augment
+from crisp.models import accuracy, resnet20, save_checkpoint
+
+__all__ = ["TrainError", "TrainOptions", "train"]
+
+
+class TrainError(CrispError):
+    """Options of a training run break a rule, or its saved state belongs to another run."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Settings of a training run.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training images.
+    batch : int
+        Images a step.
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    weight_decay : float
+        L2 decay of all parameters.
+    label_smoothing : float
+        Share of the target spread over all classes.
+    seed : int
+        Source of initial weights, order and augmentation.
+    limit : int
+        Use only so many training images; 0 for all.
+    """
+
+    epochs: int = 10
+    batch: int = 128
+    learning_rate: float = 0.2
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    seed: int = 1
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise TrainError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise TrainError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.limit < 0:
+            raise TrainError(f"limit must be 0 for all images, or their number, not {self.limit}")
+
+
+@dataclasses.dataclass
+class Run:
+    """Everything that changes while a network trains."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    epoch: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    dataset: Dataset,
+    output: Path,
+    options: TrainOptions | None = None,
+    *,
+    state: Path | None = None,
+    command: str = "crisp train",
+    progress: Callable[[str, int, int, float], None] = lambda stage, done, total, loss: None,
+) -> dict[str, str]:
+    """Train a ResNet-20 on ``dataset`` and write it to ``output``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Images. The validation part of its training images is not learnt from.
+    output : Path
+        Checkpoint to write, safetensors.
+    options : TrainOptions, optional
+        Settings.
+    state : Path, optional
+        File that keeps the state of the run after every epoch. Where it exists and belongs to the same options and data, the run goes
+        on from it; it is deleted at the end.
+    command : str
+        What the metadata say the network was made with.
+    progress : callable
+        Called after every step with the stage ("epoch 3/10"), steps done, steps in all, and the loss.
+
+    Returns
+    -------
+    dict
+        The metadata of the checkpoint, accuracies included.
+
+    Raises
+    ------
+    TrainError
+        When there are fewer images than a batch has, or ``state`` belongs to another run.
+    """
+    options = options or TrainOptions()
+    training, validation = dataset.training_and_validation()
+    if options.limit:
+        training = training.take(np.random.default_rng(options.seed).permutation(len(training))[: options.limit])
+    if len(training) < options.batch:
+        raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}")
+    steps = len(training) // options.batch
+    run = start_run(options, len(dataset.classes), steps)
+    if state is not None and state.is_file():
+        restore_run(state, run, options, dataset)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+    for epoch in range(run.epoch, options.epochs):
+        started = time.monotonic()
+        random = np.random.default_rng([options.seed, epoch])
+        run.model.train()
+        for step, batch in enumerate(training.batches(options.batch, random), 1):
+            inputs = torch.from_numpy(normalize(augment(batch.images, random)))
+            loss = loss_function(run.model(inputs), torch.from_numpy(batch.labels))
+            run.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            run.optimizer.step()
+            run.schedule.step()
+            progress(f"epoch {epoch + 1}/{options.epochs}", step, steps, float(loss.detach()))
+        run.epoch, run.seconds = epoch + 1, run.seconds + time.monotonic() - started
+        if state is not None:
+            keep_run(state, run, options, dataset)
+    metadata = {
+        "architecture": "resnet20",
+        "num_classes": str(len(dataset.classes)),
+        "classes": json.dumps(dataset.classes),
+        "data": f"{dataset.name}, {len(training)} training images",
+        "command": command,
+        "options": json.dumps(dataclasses.asdict(options)),
+        "seed": str(options.seed),
+        "epochs": str(options.epochs),
+        "torch": str(torch.__version__),
+        "training_seconds": f"{run.seconds:.0f}",
+        "validation_accuracy": f"{accuracy(run.model, validation):.4f}",
+        "test_accuracy": f"{accuracy(run.model, dataset.test):.4f}",
+    }
+    save_checkpoint(output, run.model, metadata)
+    if state is not None:
+        state.unlink(missing_ok=True)
+    return metadata
+
+
+def start_run(options: TrainOptions, num_classes: int, steps: int) -> Run:
+    """Make the network and its optimizer for ``steps`` steps an epoch."""
+    torch.manual_seed(options.seed)
+    model = resnet20(num_classes).to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.learning_rate, total_steps=options.epochs * steps, pct_start=0.25, cycle_momentum=False
+    )
+    return Run(model, optimizer, schedule)
+
+
+def describe(options: TrainOptions, dataset: Dataset) -> str:
+    """Return what a saved state must agree with."""
+    return json.dumps({"data": dataset.name, "images": len(dataset.train), **dataclasses.asdict(options)})
+
+
+def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:
+    """Write the state of ``run`` to ``path``, by way of a temporary file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    state = {
+        "run": describe(options, dataset),
+        "epoch": run.epoch,
+        "seconds": run.seconds,
+        "model": run.model.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "schedule": run.schedule.state_dict(),
+    }
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def restore_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:
+    """Fill ``run`` from ``path``.
+
+    Raises
+    ------
+    TrainError
+        When the file is damaged or belongs to other options or data.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+        described = state["run"]
+    except Exception as error:  # torch.load raises whatever its unpickler meets
+        raise TrainError(f"{path}: must be the state of a training run, not something damaged ({error}); delete it") from error
+    if described != describe(options, dataset):
+        raise TrainError(f"{path}: must belong to the run {describe(options, dataset)}, not {described}; delete it or name another")
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.schedule.load_state_dict(state["schedule"])
+    run.epoch, run.seconds = state["epoch"], state["seconds"]
