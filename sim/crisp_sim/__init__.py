@@ -1,0 +1,1 @@
+"""Simulation: cocotb runner and bench classes, the fast Verilator harness of the engine, random layers."""
