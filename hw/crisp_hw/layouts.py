@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from crisp.arch import Word
 
-__all__ = ["group_layout", "step_layout", "weight_layout", "window_layout", "word_layout"]
+__all__ = ["block_layout", "group_layout", "step_layout", "weight_layout", "window_layout", "word_layout"]
 
 
 def word_layout(word: Word) -> data.StructLayout:
@@ -46,4 +46,17 @@ def window_layout(columns: int, group_size: int, address_width: int) -> data.Str
         "data": data.ArrayLayout(group_layout(group_size), columns),
         "address": unsigned(address_width),
         "last": 1,
+    })  # fmt: skip
+
+
+def block_layout(column_depth: int) -> data.StructLayout:
+    """Lay out a kept block as the step issuer wants it: where its groups lie, how many steps, and what it ends."""
+    return data.StructLayout({
+        "address": range(column_depth),
+        "groups_minus_1": unsigned(6),
+        "n_minus_1": unsigned(4),
+        "first_of_window": 1,
+        "last_of_tile": 1,
+        "last_of_window": 1,
+        "last_of_layer": 1,
     })  # fmt: skip

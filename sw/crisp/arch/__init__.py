@@ -4,6 +4,7 @@ Imports neither torch nor amaranth, so that compiler, golden model, gateware and
 """
 
 from .config import PRESETS, Config
+from .counters import COUNTERS, IDLE_CAUSES
 from .errors import CapacityError, ConfigError, CrispError, FieldError, LayerError, PatternError
 from .fields import CHANNEL, COUNT, ENTRY, LAYER, WORDS, Field, Word
 from .layer import ProductLayer, check_capacity, layer_command
@@ -13,7 +14,9 @@ from .pattern import Pattern, check
 __all__ = [
     "CHANNEL",
     "COUNT",
+    "COUNTERS",
     "ENTRY",
+    "IDLE_CAUSES",
     "LAYER",
     "PRESETS",
     "WORDS",

@@ -1,0 +1,150 @@
+"""Step issuer: turns kept blocks into one step a cycle, and holds back only what would collide."""
+
+import enum
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .layouts import block_layout
+
+__all__ = ["Cause", "StepIssuer"]
+
+
+class Cause(enum.Enum):
+    """Why a cycle of a layer issued no step; or that it did."""
+
+    ACTIVE = 0  #: A step was issued.
+    WEIGHTS = 1  #: No kept block was at hand.
+    WINDOWS = 2  #: The next pixel tile's window was not complete.
+    DRAIN = 3  #: The tile before had not drained far enough: a tile of fewer steps than a drain bank has rows.
+    OUTPUT = 4  #: The output had no room for another tile.
+    TAIL = 5  #: All steps are issued; results are on their way.
+
+
+class StepIssuer(wiring.Component):
+    """Walk the groups and steps of each block: one step a cycle, no cycle between blocks, tiles or windows.
+
+    Latency: the addresses of a step are registers, valid in the cycle of its ``o_issue``. Throughput: one step a cycle.
+    Flow control: the array cannot stall, so a step is either issued or not. The first step of a window waits for the
+    window, and the last step of a tile waits until the tile before has left the drain bank (``bank_rows`` cycles) and
+    the output has room. All other steps go at once.
+
+    Parameters
+    ----------
+    weight_depth : int
+        Steps of the weight buffer.
+    column_depth : int
+        Words of a lane of the column buffer.
+    bank_rows : int
+        Rows of a drain bank: least number of cycles from the last step of a tile to that of the next.
+
+    Members
+    -------
+    i_block : In, stream
+        Kept blocks.
+    i_run : In
+        High while a layer runs; low makes ready for the next.
+    i_available : In
+        A window is complete.
+    i_room : In
+        The output has room for another tile.
+    o_take, o_release : Out
+        The first step of a window is issued; the last one is.
+    o_issue : Out
+        A step is issued.
+    o_tile_end, o_window_end : Out
+        It is its tile's last; it is its window's last.
+    o_weight_address, o_column_address : Out
+        Where its weights and its group lie.
+    o_finished : Out
+        All steps of the layer are issued.
+    o_cause : Out
+        What this cycle went to.
+    """
+
+    def __init__(self, *, weight_depth: int, column_depth: int, bank_rows: int):
+        self.weight_depth = weight_depth
+        self.bank_rows = bank_rows
+        self.column_depth = column_depth
+        super().__init__({
+            "i_block": In(stream.Signature(block_layout(column_depth))),
+            "i_run": In(1),
+            "i_available": In(1),
+            "i_room": In(1),
+            "o_take": Out(1),
+            "o_release": Out(1),
+            "o_issue": Out(1),
+            "o_tile_end": Out(1),
+            "o_window_end": Out(1),
+            "o_weight_address": Out(range(weight_depth)),
+            "o_column_address": Out(range(column_depth)),
+            "o_finished": Out(1),
+            "o_cause": Out(Cause),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # The block at work.
+        block = Signal(block_layout(self.column_depth))
+        block_valid = Signal()
+        groups_left = Signal.like(block.groups_minus_1)
+        steps_left = Signal.like(block.n_minus_1)
+        at_window_start = Signal()  # no step of the window has been issued yet
+        drain_timer = Signal(range(self.bank_rows))
+
+        # Decide.
+        is_group_end = steps_left == 0
+        is_block_end = is_group_end & (groups_left == 0)
+        is_tile_end = is_block_end & block.last_of_tile
+        lacks_window = at_window_start & ~self.i_available
+        drains = is_tile_end & (drain_timer != 0)
+        lacks_room = is_tile_end & ~self.i_room
+        m.d.comb += self.o_issue.eq(block_valid & ~lacks_window & ~drains & ~lacks_room)
+        m.d.comb += self.o_tile_end.eq(self.o_issue & is_tile_end)
+        m.d.comb += self.o_window_end.eq(self.o_tile_end & block.last_of_window)
+        m.d.comb += self.o_take.eq(self.o_issue & at_window_start)
+        m.d.comb += self.o_release.eq(self.o_window_end)
+
+        # Advance.
+        with m.If(self.o_issue):
+            m.d.sync += at_window_start.eq(0)
+            m.d.sync += self.o_weight_address.eq(self.o_weight_address + 1)
+            m.d.sync += steps_left.eq(steps_left - 1)
+            with m.If(is_group_end):
+                m.d.sync += steps_left.eq(block.n_minus_1)
+                m.d.sync += groups_left.eq(groups_left - 1)
+                m.d.sync += self.o_column_address.eq(self.o_column_address + 1)
+        with m.If(self.o_window_end):
+            m.d.sync += self.o_weight_address.eq(0)
+            m.d.sync += at_window_start.eq(1)
+            m.d.sync += self.o_finished.eq(block.last_of_layer)
+        with m.If(self.o_tile_end):
+            m.d.sync += drain_timer.eq(self.bank_rows - 1)
+        with m.Elif(drain_timer != 0):
+            m.d.sync += drain_timer.eq(drain_timer - 1)
+
+        # Take the next block in the cycle in which this one ends.
+        m.d.comb += self.i_block.ready.eq(~block_valid | (self.o_issue & is_block_end))
+        with m.If(self.i_block.ready):
+            m.d.sync += block_valid.eq(self.i_block.valid)
+            m.d.sync += block.eq(self.i_block.payload)
+            m.d.sync += groups_left.eq(self.i_block.payload.groups_minus_1)
+            m.d.sync += steps_left.eq(self.i_block.payload.n_minus_1)
+            m.d.sync += self.o_column_address.eq(self.i_block.payload.address)
+        with m.If(~self.i_run):
+            m.d.sync += [at_window_start.eq(1), self.o_finished.eq(0), self.o_weight_address.eq(0)]
+
+        # Say where the cycle went.
+        with m.If(self.o_issue):
+            m.d.comb += self.o_cause.eq(Cause.ACTIVE)
+        with m.Elif(self.o_finished):
+            m.d.comb += self.o_cause.eq(Cause.TAIL)
+        with m.Elif(lacks_window):
+            m.d.comb += self.o_cause.eq(Cause.WINDOWS)
+        with m.Elif(~block_valid):
+            m.d.comb += self.o_cause.eq(Cause.WEIGHTS)
+        with m.Else():
+            m.d.comb += self.o_cause.eq(Mux(drains, Cause.DRAIN, Cause.OUTPUT))
+        return m
