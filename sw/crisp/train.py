@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from torch import nn
 from crisp.arch.errors import CrispError
 from crisp.data import Dataset, normalize
 from crisp.data.augment import augment
-from crisp.models import accuracy, resnet20, save_checkpoint
+from crisp.models import accuracy, channels_last, resnet20, save_checkpoint
+from crisp.progress import Report, silent
 
 __all__ = ["TrainError", "TrainOptions", "train"]
 
@@ -86,7 +86,7 @@ def train(
     *,
     state: Path | None = None,
     command: str = "crisp train",
-    progress: Callable[[str, int, int, float], None] = lambda stage, done, total, loss: None,
+    progress: Report = silent,
 ) -> dict[str, str]:
     """Train a ResNet-20 on ``dataset`` and write it to ``output``.
 
@@ -104,7 +104,7 @@ def train(
     command : str
         What the metadata say the network was made with.
     progress : callable
-        Called after every step with the stage ("epoch 3/10"), steps done, steps in all, and the loss.
+        Called after every step.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def train(
             loss.backward()
             run.optimizer.step()
             run.schedule.step()
-            progress(f"epoch {epoch + 1}/{options.epochs}", step, steps, float(loss.detach()))
+            progress(f"epoch {epoch + 1}/{options.epochs}", step, steps, f"loss {float(loss.detach()):.3f}")
         run.epoch, run.seconds = epoch + 1, run.seconds + time.monotonic() - started
         if state is not None:
             keep_run(state, run, options, dataset)
@@ -165,7 +165,7 @@ def train(
 def start_run(options: TrainOptions, num_classes: int, steps: int) -> Run:
     """Make the network and its optimizer for ``steps`` steps an epoch."""
     torch.manual_seed(options.seed)
-    model = resnet20(num_classes).to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+    model = channels_last(resnet20(num_classes))
     optimizer = torch.optim.SGD(
         model.parameters(), lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
     )

@@ -2,13 +2,16 @@
 
 from .checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
 from .evaluate import accuracy, logits
-from .head import select_classes
+from .head import ModelError, select_classes
+from .layout import channels_last
 from .resnet import ResNet, resnet20
 
 __all__ = [
     "CheckpointError",
+    "ModelError",
     "ResNet",
     "accuracy",
+    "channels_last",
     "load_checkpoint",
     "load_weights",
     "logits",

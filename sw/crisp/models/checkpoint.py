@@ -63,7 +63,7 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
     for name, tensor in wanted.items():
         if tensors[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{path}: tensor {name} must have shape {list(tensor.shape)}, not {list(tensors[name].shape)}; it belongs to another network"
+                f"{path}: tensor {name} must have shape {list(tensor.shape)}, not {list(tensors[name].shape)}; it is another network's"
             )
     model.load_state_dict(tensors)
     return metadata

@@ -6,20 +6,34 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["select_classes"]
+from crisp.arch.errors import CrispError
+
+__all__ = ["ModelError", "select_classes"]
+
+
+class ModelError(CrispError):
+    """A network does not have the parts that are asked of it."""
 
 
 def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:
     """Return a copy of ``model`` whose last layer ``fc`` has only the outputs of ``classes``, in that order.
 
     What it answers is the original's answer among those classes: the argmax over the outputs that are left.
+
+    Raises
+    ------
+    ModelError
+        When the network has no linear layer ``fc`` or a class is none of its outputs.
     """
     copied = copy.deepcopy(model)
+    whole = copied.get_submodule("fc")
+    if not isinstance(whole, nn.Linear) or not all(0 <= label < whole.out_features for label in classes):
+        raise ModelError(f"classes must be outputs of the network's last layer fc, not {list(classes)} of {whole}")
     index = torch.tensor(list(classes))
-    head = nn.Linear(copied.fc.in_features, len(classes), bias=copied.fc.bias is not None)
+    head = nn.Linear(whole.in_features, len(classes), bias=whole.bias is not None)
     with torch.no_grad():
-        head.weight.copy_(copied.fc.weight[index])
-        if copied.fc.bias is not None:
-            head.bias.copy_(copied.fc.bias[index])
-    copied.fc = head
+        head.weight.copy_(whole.weight[index])
+        if whole.bias is not None:
+            head.bias.copy_(whole.bias[index])
+    copied.add_module("fc", head)
     return copied

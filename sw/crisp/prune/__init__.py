@@ -1,0 +1,8 @@
+"""Class-aware hybrid pruning: N:M inside blocks, and whole blocks."""
+
+from .errors import PruneError
+from .loop import Iteration, PrunedModel, prune
+from .options import PruneOptions
+from .saliency import Saliency
+
+__all__ = ["Iteration", "PruneError", "PruneOptions", "PrunedModel", "Saliency", "prune"]

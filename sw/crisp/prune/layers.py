@@ -1,0 +1,50 @@
+"""Which layers are pruned, and their weights as matrices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from crisp.golden.convolution import from_matrix, to_matrix
+
+from .errors import PruneError
+
+__all__ = ["mask_from_matrix", "prunable_layers", "weight_matrix"]
+
+
+def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = ()) -> dict[str, nn.Module]:
+    """Return the layers of ``model`` that pruning takes, by name.
+
+    Those are all convolutions and linear layers but the first, which sees the image and has few weights, and the last, whose few rows are
+    the classes; and but those that ``keep_dense`` names.
+
+    Raises
+    ------
+    PruneError
+        When ``keep_dense`` names no such layer, or nothing is left to prune.
+    """
+    found: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    for name in keep_dense:
+        if name not in found:
+            raise PruneError(f"keep_dense must name layers of the network, which are {', '.join(found)}, not {name!r}")
+    names = list(found)
+    kept = {*names[:1], *names[-1:], *keep_dense}
+    chosen = {name: module for name, module in found.items() if name not in kept}
+    if not chosen:
+        raise PruneError(f"the network must have a layer to prune besides those that stay dense, {', '.join(sorted(kept))}")
+    for name, module in chosen.items():
+        if isinstance(module, nn.Conv2d) and module.groups != 1:
+            raise PruneError(f"{name}: a pruned convolution must have one group, not {module.groups}; name it in keep_dense")
+    return chosen
+
+
+def weight_matrix(weight: torch.Tensor, group: int) -> np.ndarray:
+    """Return a weight as the matrix [O, K] that the machine sees."""
+    return to_matrix(weight.detach().numpy(), group)
+
+
+def mask_from_matrix(mask: np.ndarray, like: torch.Tensor, group: int) -> torch.Tensor:
+    """Return a mask, bool [O, K], in the shape, the type and the memory layout of the weight ``like``."""
+    shaped = torch.from_numpy(from_matrix(mask, tuple(like.shape), group)).to(like.dtype)
+    return torch.empty_like(like).copy_(shaped)
