@@ -47,8 +47,6 @@ class Config:
         Block rows whose count of kept blocks is held.
     channel_buffer_depth : int
         Output channels whose bias and scale are held. A multiple of ``rows``.
-    output_tiles : int
-        Tiles that the output collects before it holds the array back.
 
     Raises
     ------
@@ -65,7 +63,6 @@ class Config:
     entry_buffer_depth: int = 4096
     block_row_buffer_depth: int = 128
     channel_buffer_depth: int = 2048
-    output_tiles: int = 4
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -82,8 +79,6 @@ class Config:
             raise ConfigError(
                 f"channel_buffer_depth must be a multiple of rows = {self.rows}, not {self.channel_buffer_depth}"
             )
-        if self.output_tiles < 2:
-            raise ConfigError(f"output_tiles must be at least 2, so that a tile drains while the next computes, not {self.output_tiles}")
 
     @property
     def macs(self) -> int:
@@ -111,13 +106,22 @@ class Config:
         return 64
 
     @property
+    def output_tiles(self) -> int:
+        """Tiles that may be under way between their last step and the output without holding the array back.
+
+        A tile leaves ``rows + columns + 8`` cycles after its last step and takes another ``bank_rows`` to go through
+        its output, while a new one may end every ``bank_rows`` cycles.
+        """
+        return -(-(self.rows + self.columns + 8) // self.bank_rows) + 2
+
+    @property
     def on_chip_bytes(self) -> int:
         """Bytes of all buffers, registers of the array not counted."""
         column = self.columns * self.column_buffer_depth * self.group_size
         weight = -(-self.rows * self.weight_buffer_depth * (8 + self.offset_width) // 8)
         entry = 2 * (self.entry_buffer_depth + self.block_row_buffer_depth)
         channel = 8 * self.channel_buffer_depth
-        output = self.rows * self.columns * (self.output_tiles + 1)
+        output = self.rows * self.columns * self.output_tiles
         return column + weight + entry + channel + output
 
     @property
@@ -186,11 +190,10 @@ PRESETS: dict[str, dict[str, int]] = {
         "group_size": 4,
         "drain_rows": 1,
         "column_buffer_depth": 256,
-        "weight_buffer_depth": 2048,
+        "weight_buffer_depth": 4096,
         "entry_buffer_depth": 512,
         "block_row_buffer_depth": 32,
         "channel_buffer_depth": 128,
-        "output_tiles": 4,
     },
     "default": {},
     "ecp5": {
@@ -203,6 +206,5 @@ PRESETS: dict[str, dict[str, int]] = {
         "entry_buffer_depth": 1024,
         "block_row_buffer_depth": 64,
         "channel_buffer_depth": 512,
-        "output_tiles": 4,
     },
 }
