@@ -64,9 +64,13 @@ class Word:
     doc: str
 
     def __post_init__(self) -> None:
-        used = sum(field.width for field in self.fields)
-        if self.width % 8 or used > self.width:
-            raise FieldError(f"{self.name}: width must be a multiple of 8 and at least {used}, not {self.width}")
+        if self.width % 8 or self.used > self.width:
+            raise FieldError(f"{self.name}: width must be a multiple of 8 and at least {self.used}, not {self.width}")
+
+    @property
+    def used(self) -> int:
+        """Bits of all fields; those above are reserved."""
+        return sum(field.width for field in self.fields)
 
     @property
     def num_bytes(self) -> int:
@@ -82,6 +86,17 @@ class Word:
             position += field.width
         raise FieldError(f"{self.name} has no field {name!r}")
 
+    def _check_names(self, values: dict[str, Any]) -> None:
+        """Raise unless ``values`` has every field, and nothing else."""
+        names = [field.name for field in self.fields]
+        if sorted(values) != sorted(names):
+            raise FieldError(f"{self.name} has the fields {', '.join(names)}, not {', '.join(values) or 'none'}")
+
+    def _check_array_width(self) -> None:
+        """Raise unless an array can hold the word."""
+        if self.width not in (8, 16, 32, 64):
+            raise FieldError(f"{self.name}: an array holds words of 8, 16, 32 or 64 bits, not {self.width}")
+
     def pack(self, **values: int) -> int:
         """Pack one value a field into an integer.
 
@@ -90,9 +105,7 @@ class Word:
         FieldError
             When a field is missing, unknown, or its value does not fit.
         """
-        names = [field.name for field in self.fields]
-        if sorted(values) != sorted(names):
-            raise FieldError(f"{self.name} has the fields {', '.join(names)}, not {', '.join(values)}")
+        self._check_names(values)
         word = 0
         for field in self.fields:
             value = int(values[field.name])
@@ -109,17 +122,16 @@ class Word:
         FieldError
             When a reserved bit is set.
         """
+        if word >> self.used:
+            raise FieldError(f"{self.name}: reserved bits from bit {self.used} on must be zero, but the word is {word:#x}")
         values = {}
         for field in self.fields:
-            value = word & ((1 << field.width) - 1)
-            values[field.name] = value - (1 << field.width) if field.signed and value > field.high else value
-            word >>= field.width
-        if word:
-            raise FieldError(f"{self.name}: reserved bits must be zero, not {word:#x}")
+            value = (word >> self.shift(field.name)) & ((1 << field.width) - 1)
+            values[field.name] = value - (1 << field.width) if value > field.high else value
         return values
 
     def pack_array(self, **values: Any) -> np.ndarray:
-        """Pack arrays of equal length into the unsigned integers that hold the word (at most 64 bits).
+        """Pack arrays of equal length into the unsigned integers that hold the word.
 
         Parameters
         ----------
@@ -129,13 +141,15 @@ class Word:
         Returns
         -------
         numpy.ndarray
-            Words, shape (n,), ``uint16``, ``uint32`` or ``uint64``.
+            Words, shape (n,), ``uint8``, ``uint16``, ``uint32`` or ``uint64``.
 
         Raises
         ------
         FieldError
-            As ``pack``; the message names the first offending value.
+            As ``pack``, where the message names the first offending value; or when no array holds so wide a word.
         """
+        self._check_names(values)
+        self._check_array_width()
         packed = np.uint64(0)
         for field in self.fields:
             column = np.asarray(values[field.name], dtype=np.int64)
@@ -147,8 +161,18 @@ class Word:
         return np.atleast_1d(packed).astype(f"<u{self.num_bytes}")
 
     def unpack_array(self, words: np.ndarray) -> dict[str, np.ndarray]:
-        """Return every field of many words as ``int64`` arrays of the same shape."""
+        """Return every field of many words as ``int64`` arrays of the same shape.
+
+        Raises
+        ------
+        FieldError
+            When a reserved bit is set, or when no array holds so wide a word.
+        """
+        self._check_array_width()
         wide = np.asarray(words).astype(np.uint64)
+        wrong = wide[wide > np.uint64((1 << self.used) - 1)]
+        if wrong.size:
+            raise FieldError(f"{self.name}: reserved bits from bit {self.used} on must be zero, but the word is {wrong[0]:#x}")
         values = {}
         for field in self.fields:
             bits = (wide >> np.uint64(self.shift(field.name))) & np.uint64((1 << field.width) - 1)
