@@ -7,7 +7,7 @@ import numpy as np
 
 from .errors import PatternError
 
-__all__ = ["Pattern", "check"]
+__all__ = ["Pattern", "check", "check_uniform"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,12 +53,16 @@ class Pattern:
             raise PatternError(f"group must not be larger than block = {self.block}, not {self.group}")
         if len(self.shape) != 2 or min(self.shape) < 1:
             raise PatternError(f"shape must be (O, K) with both at least 1, not {self.shape}")
-        n = np.ascontiguousarray(self.n, dtype=np.uint8)
+        n = np.asarray(self.n)
+        if n.dtype.kind not in "iu":
+            raise PatternError(f"n must be integers, not {n.dtype}")
         if n.shape != (self.block_rows, self.block_columns):
             raise PatternError(f"n must have the shape {(self.block_rows, self.block_columns)}, not {n.shape}")
-        if n.max() > self.group:
-            row, column = np.argwhere(n > self.group)[0]
-            raise PatternError(f"n must be at most M = {self.group}, not {n[row, column]} in block ({row}, {column})")
+        wrong = (n < 0) | (n > self.group)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise PatternError(f"n must be 0 to M = {self.group}, not {n[row, column]} in block ({row}, {column})")
+        n = n.astype(np.uint8, order="C")  # a copy, so that the caller's array stays writable and cannot change this one
         n.setflags(write=False)
         object.__setattr__(self, "n", n)
 
@@ -76,7 +80,7 @@ class Pattern:
     @classmethod
     def from_kept(cls, kept: np.ndarray, shape: tuple[int, int], block: int, group: int, n: int) -> Self:
         """Return the pattern with one N for the whole layer, in the blocks where ``kept`` (block rows, columns) is true."""
-        return cls(shape, block, group, np.where(kept, n, 0).astype(np.uint8))
+        return cls(shape, block, group, np.where(kept, n, 0))
 
     @classmethod
     def infer(cls, weights: np.ndarray, block: int, group: int) -> Self:
@@ -159,6 +163,26 @@ class Pattern:
         return padded.reshape(self.shape[0], self.groups, self.group).sum(axis=2)
 
 
+def check_uniform(pattern: Pattern, *, layer: str = "layer") -> None:
+    """Check the part of the sparsity contract that needs no weights: that block rows are equal.
+
+    Raises
+    ------
+    PatternError
+        Naming layer, block row and rule: *kept* (a block row without a block) or *uniform* (unequal sums of N).
+    """
+    sums = pattern.n.sum(axis=1, dtype=np.int64)
+    if sums.min() == 0:
+        row = int(sums.argmin())
+        raise PatternError(f"{layer}: rule kept: block row {row} keeps no block; keep at least one in every block row")
+    if sums.min() != sums.max():
+        row = int(np.flatnonzero(sums != sums[0])[0])
+        raise PatternError(
+            f"{layer}: rule uniform: N adds up to {sums[row]} in block row {row} but to {sums[0]} in block row 0; "
+            f"prune equally many in every block row"
+        )
+
+
 def check(weights: np.ndarray, pattern: Pattern, *, layer: str = "layer") -> None:
     """Check that a weight matrix and its pattern obey the sparsity contract.
 
@@ -183,22 +207,14 @@ def check(weights: np.ndarray, pattern: Pattern, *, layer: str = "layer") -> Non
     weights = np.asarray(weights)
     if weights.shape != pattern.shape:
         raise PatternError(f"{layer}: rule shape: weights are {weights.shape}, their pattern {pattern.shape}")
-    sums = pattern.n.sum(axis=1, dtype=np.int64)
-    if sums.min() == 0:
-        row = int(sums.argmin())
-        raise PatternError(f"{layer}: rule kept: block row {row} keeps no block; keep at least one in every block row")
-    if sums.min() != sums.max():
-        row = int(np.flatnonzero(sums != sums[0])[0])
-        raise PatternError(
-            f"{layer}: rule uniform: N adds up to {sums[row]} in block row {row} but to {sums[0]} in block row 0; "
-            f"prune equally many in every block row"
-        )
+    check_uniform(pattern, layer=layer)
     counts = pattern.count_nonzeros(weights)
     limits = np.repeat(np.repeat(pattern.n, pattern.block, axis=0), pattern.block_groups, axis=1)
     limits = limits[: counts.shape[0], : counts.shape[1]]
     if (counts > limits).any():
         row, group = (int(position) for position in np.argwhere(counts > limits)[0])
-        where = f"{layer}: row {row}, group {group} (K {group * pattern.group}..{(group + 1) * pattern.group - 1})"
+        last = min((group + 1) * pattern.group, pattern.shape[1]) - 1
+        where = f"{layer}: row {row}, group {group} (K {group * pattern.group}..{last})"
         if limits[row, group] == 0:
             block = (row // pattern.block, group // pattern.block_groups)
             raise PatternError(f"{where}: rule absent: {counts[row, group]} non-zero weights in absent block {block}")
