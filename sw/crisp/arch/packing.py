@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 
 from .errors import PatternError
 from .fields import COUNT, ENTRY
-from .pattern import Pattern, check
+from .pattern import Pattern, check, check_uniform
 
 __all__ = ["PackedWeights", "Sizes", "pack", "unpack"]
 
@@ -75,14 +77,14 @@ class PackedWeights:
     values: np.ndarray
     offsets: np.ndarray
 
-    @property
+    @cached_property
     def pattern(self) -> Pattern:
         """The pattern, read back from counts and entries.
 
         Raises
         ------
         PatternError
-            When an index is out of range or not ascending, or the counts do not add up.
+            When an index is out of range or not ascending, an N exceeds M, or the counts do not add up.
         """
         blank = Pattern.dense(self.shape, self.block, self.group)
         n = np.zeros_like(blank.n)
@@ -96,9 +98,7 @@ class PackedWeights:
         for row, (start, end) in enumerate(zip(ends - self.counts, ends, strict=True)):
             index = fields["index"][start:end]
             if index.size and (index.max() >= blank.block_columns or (np.diff(index) <= 0).any()):
-                raise PatternError(
-                    f"block row {row}: indices must ascend and be less than {blank.block_columns}, not {index.tolist()}"
-                )
+                raise PatternError(f"block row {row}: indices must ascend and be less than {blank.block_columns}, not {index.tolist()}")
             n[row, index] = fields["n_minus_1"][start:end] + 1
         return Pattern(self.shape, self.block, self.group, n)
 
@@ -112,7 +112,7 @@ class PackedWeights:
         """Row tiles that hold at least one row of the matrix: ceil(O / rows)."""
         return -(-self.shape[0] // self.rows)
 
-    @property
+    @cached_property
     def sizes(self) -> Sizes:
         """Bits that this takes, by kind."""
         pattern = self.pattern
@@ -145,15 +145,52 @@ class PackedWeights:
         return np.concatenate([self.values.view(np.uint8), packed], axis=1)
 
     @classmethod
-    def from_bytes(cls, data: bytes, shape: tuple[int, int], block: int, group: int, rows: int) -> "PackedWeights":
-        """Read what `to_bytes` wrote.
+    def from_bytes(cls, data: bytes, shape: tuple[int, int], block: int, group: int, rows: int, *, layer: str = "layer") -> Self:
+        """Read what `to_bytes` wrote, and nothing else: what is accepted is the packed form of a matrix that obeys the contract.
+
+        Parameters
+        ----------
+        data : bytes
+            Counts, entries, steps.
+        shape : tuple of int
+            (O, K), without padding.
+        block, group, rows : int
+            B, M, and rows of the array, which divide B.
+        layer : str
+            Name for messages.
 
         Raises
         ------
         PatternError
-            When the length does not fit the header's numbers, or counts and entries break the contract.
+            When the length does not fit the numbers, when counts and entries break the contract, or when a step is not as `pack`
+            writes it.
         """
+        try:
+            packed = cls._parse(data, shape, block, group, rows)
+        except PatternError as error:
+            raise PatternError(f"{layer}: {error}") from error
+        check_uniform(packed.pattern, layer=layer)
+        expected = sum(len(groups) for groups, _, _ in schedule(packed.pattern, rows))
+        if len(packed.values) != expected:
+            raise PatternError(f"{layer}: counts and entries ask for {expected} steps, not {len(packed.values)}")
+        # Packing is unique, so packing again finds whatever is out of place: slots, padding, or two weights in one place.
+        size = len(data) - expected * step_bytes(rows, group)
+        steps = np.frombuffer(data, np.uint8, offset=size).reshape(expected, -1)
+        wrong = (steps != pack(unpack(packed), packed.pattern, rows=rows, layer=layer).encode_steps()).any(axis=1)
+        if wrong.any():
+            step = int(wrong.argmax())
+            raise PatternError(
+                f"{layer}: step {step} must be in packed form, not {steps[step].tobytes().hex()}: in each row the non-zeros of a "
+                f"group stand first, offsets ascending; unused slots and padding are 0"
+            )
+        return packed
+
+    @classmethod
+    def _parse(cls, data: bytes, shape: tuple[int, int], block: int, group: int, rows: int) -> Self:
+        """Cut ``data`` into counts, entries and steps, and check their numbers but not what the steps hold."""
         pattern = Pattern.dense(shape, block, group)
+        if rows < 1 or block % rows:
+            raise PatternError(f"rows must divide the block, {block}, but is {rows}")
         size = COUNT.num_bytes * pattern.block_rows
         if len(data) < size:
             raise PatternError(f"packed weights must hold {size} bytes of counts, not {len(data)} bytes in all")
@@ -161,7 +198,7 @@ class PackedWeights:
         num_entries = int(counts.sum(dtype=np.int64))
         size += ENTRY.num_bytes * num_entries
         if len(data) < size:
-            raise PatternError(f"packed weights must hold {size} bytes of counts and entries, not {len(data)} in all")
+            raise PatternError(f"packed weights must hold {size} bytes of counts and entries, not {len(data)} bytes in all")
         entries = np.frombuffer(data, "<u2", num_entries, COUNT.num_bytes * pattern.block_rows)
         step = step_bytes(rows, group)
         if (len(data) - size) % step:
@@ -171,11 +208,7 @@ class PackedWeights:
         bits = np.unpackbits(steps[:, rows:], axis=1, count=rows * width, bitorder="little")
         offsets = (bits.reshape(len(steps), rows, width) << np.arange(width, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
         values = np.ascontiguousarray(steps[:, :rows]).view(np.int8)
-        packed = cls(shape, block, group, rows, counts, entries, values, offsets)
-        expected = sum(len(groups) for groups, _, _ in schedule(packed.pattern, rows))
-        if len(steps) != expected:
-            raise PatternError(f"counts and entries ask for {expected} steps, not {len(steps)}")
-        return packed
+        return cls(shape, block, group, rows, counts, entries, values, offsets)
 
 
 def step_bytes(rows: int, group: int) -> int:
@@ -193,15 +226,13 @@ def schedule(pattern: Pattern, rows: int) -> list[tuple[np.ndarray, np.ndarray, 
         and the tile's first row.
     """
     tiles = []
-    for first in range(0, pattern.shape[0], rows):
-        n = pattern.n[first // pattern.block]
-        columns = np.flatnonzero(n)
-        groups, slots = [], []
-        for column in columns:
-            count, kept = int(pattern.column_groups[column]), int(n[column])
-            groups.append(np.repeat(column * pattern.block_groups + np.arange(count), kept))
-            slots.append(np.tile(np.arange(kept), count))
-        tiles.append((np.concatenate(groups), np.concatenate(slots), first))
+    for block_row, n in enumerate(pattern.n):
+        group_n = np.repeat(n, pattern.column_groups)  # steps of every group of K, 0 in absent blocks
+        groups = np.repeat(np.arange(pattern.groups), group_n)
+        slots = np.arange(len(groups)) - np.repeat(np.cumsum(group_n, dtype=np.int64) - group_n, group_n)
+        first = block_row * pattern.block
+        last = min(first + pattern.block, pattern.shape[0])
+        tiles += [(groups, slots, tile) for tile in range(first, last, rows)]
     return tiles
 
 
