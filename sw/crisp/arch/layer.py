@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from .config import Config
-from .errors import CapacityError, LayerError
-from .fields import CHANNEL
+from .errors import CapacityError, FieldError, LayerError
+from .fields import CHANNEL, LAYER
 from .packing import PackedWeights, unpack
 
 __all__ = ["ProductLayer", "check_capacity", "layer_command"]
@@ -61,9 +61,9 @@ class ProductLayer:
                 f"{self.name}: clamp_min <= clamp_max and the zero point must be int8, not {self.clamp_min}, "
                 f"{self.clamp_max}, {self.output_zero_point}"
             )
-        worst = 128 * np.abs(self.packed.values.astype(np.int64)).sum(axis=0).max()
-        if worst > 2**31 - 1 and self._largest_accumulator() > 2**31 - 1:
-            raise LayerError(f"{self.name}: an accumulator may reach {worst}, beyond int32; split K")
+        bound = 128 * np.abs(self.packed.values.astype(np.int64)).sum(axis=0).max()  # quick: rows of all tiles together
+        if bound > 2**31 - 1 and self._largest_accumulator() > 2**31 - 1:
+            raise LayerError(f"{self.name}: an accumulator may reach {self._largest_accumulator()}, beyond int32; split K")
 
     def _largest_accumulator(self) -> int:
         """Largest magnitude that any row's accumulator can reach with int8 activations."""
@@ -127,13 +127,13 @@ def layer_command(layer: ProductLayer, config: Config, num_pixels: int) -> dict[
     Raises
     ------
     LayerError, CapacityError
-        As `check_capacity`; also when there is no pixel.
+        As `check_capacity`; also when there is no pixel, or when a number does not fit its field.
     """
     check_capacity(layer, config)
     if num_pixels < 1:
         raise LayerError(f"{layer.name}: needs at least 1 output pixel, not {num_pixels}")
     pattern = layer.packed.pattern
-    return {
+    fields = {
         "pixel_tiles": -(-num_pixels // config.columns),
         "row_tiles": layer.packed.row_tiles,
         "block_tiles": layer.packed.block_tiles,
@@ -146,3 +146,8 @@ def layer_command(layer: ProductLayer, config: Config, num_pixels: int) -> dict[
         "clamp_min": layer.clamp_min,
         "clamp_max": layer.clamp_max,
     }
+    try:
+        LAYER.pack(**fields)
+    except FieldError as error:
+        raise LayerError(f"{layer.name}: {error}; split the layer") from error
+    return fields
