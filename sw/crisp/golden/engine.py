@@ -8,6 +8,9 @@ from .requantize import requantize
 
 __all__ = ["accumulate", "run_layer"]
 
+#: Pixels computed at a time: bounds the memory that their operands take, and changes no result.
+PIXELS = 128
+
 
 def accumulate(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
     """Multiply the packed weights, step by step as the array does, with activations.
@@ -35,15 +38,17 @@ def accumulate(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
         )
     packed = layer.packed
     accumulator = np.zeros((packed.row_tiles * packed.rows, x.shape[1]), np.int32)
-    start = 0
-    for group, _, first in schedule(packed.pattern, packed.rows):
-        values = packed.values[start : start + len(group)]
-        offsets = packed.offsets[start : start + len(group)]
-        operand = group[:, None] * packed.group + offsets  # which activation each weight meets
-        for row in range(packed.rows):
-            weight = values[:, row].astype(np.int32)
-            accumulator[first + row] = weight @ x[operand[:, row]].astype(np.int32)
-        start += len(group)
+    tiles = schedule(packed.pattern, packed.rows)
+    for low in range(0, x.shape[1], PIXELS):
+        pixels = x[:, low : low + PIXELS].astype(np.int32)
+        start = 0
+        for group, _, first in tiles:
+            steps = slice(start, start + len(group))
+            weight = packed.values[steps].astype(np.int32)
+            operand = group[:, None] * packed.group + packed.offsets[steps]  # which activation each weight meets
+            tile = np.einsum("sr,srp->rp", weight, pixels[operand])  # the sum over steps of weight x activation
+            accumulator[first : first + packed.rows, low : low + PIXELS] = tile
+            start += len(group)
     return accumulator[: layer.num_channels]
 
 
