@@ -139,7 +139,7 @@ class Config:
         ConfigError
             When there is no such preset.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}; a TOML file works as well")
         return cls(**PRESETS[name])
 
@@ -175,7 +175,7 @@ class Config:
         if not path.is_file():
             raise ConfigError(f"configuration {str(source)!r} is neither a preset ({', '.join(PRESETS)}) nor a file")
         try:
-            return cls.from_dict(tomllib.loads(path.read_text()))
+            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not a TOML file: {error}") from error
         except ConfigError as error:

@@ -150,7 +150,7 @@ class Word:
         """
         self._check_names(values)
         self._check_array_width()
-        packed = np.uint64(0)
+        packed: Any = np.uint64(0)
         for field in self.fields:
             column = np.asarray(values[field.name], dtype=np.int64)
             wrong = column[(column < field.low) | (column > field.high)]

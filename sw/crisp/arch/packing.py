@@ -269,10 +269,10 @@ def pack(weights: np.ndarray, pattern: Pattern, *, rows: int, layer: str = "laye
     num_rows = -(-pattern.shape[0] // rows) * rows
     padded = np.zeros((num_rows, pattern.groups * pattern.group), np.int8)
     padded[: pattern.shape[0], : pattern.shape[1]] = weights
-    padded = padded.reshape(num_rows, pattern.groups, pattern.group)
+    groups = padded.reshape(num_rows, pattern.groups, pattern.group)
     # Non-zeros first, each in the order of K; a stable sort makes the packed form unique.
-    offsets = np.argsort(padded == 0, axis=2, kind="stable").astype(np.uint8)
-    values = np.take_along_axis(padded, offsets, axis=2)
+    offsets = np.argsort(groups == 0, axis=2, kind="stable").astype(np.uint8)
+    values = np.take_along_axis(groups, offsets, axis=2)
     offsets[values == 0] = 0
     tiles = schedule(pattern, rows)
     row, column = np.nonzero(pattern.n)

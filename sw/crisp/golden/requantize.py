@@ -70,7 +70,7 @@ def quantize_scale(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.asarray(scale, np.float64)
     if not (np.isfinite(scale) & (scale > 0) & (scale < 2**16 - 0.5)).all():
         raise ValueError(f"scales must be positive and less than 65535.5, not {scale.min()} to {scale.max()}")
-    mantissa, exponent = np.frexp(scale)  # scale = mantissa * 2**exponent, mantissa in [0.5, 1)
+    _, exponent = np.frexp(scale)  # scale = mantissa * 2**exponent, mantissa in [0.5, 1)
     shift = np.minimum(16 - exponent, 63)
     multiplier = np.rint(np.ldexp(scale, shift)).astype(np.int64)
     # Rounding may carry to 2^16: halve it, which is exact.
