@@ -26,7 +26,7 @@ def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:
         When the network has no linear layer ``fc`` or a class is none of its outputs.
     """
     copied = copy.deepcopy(model)
-    whole = copied.get_submodule("fc")
+    whole = dict(copied.named_modules()).get("fc")
     if not isinstance(whole, nn.Linear) or not all(0 <= label < whole.out_features for label in classes):
         raise ModelError(f"classes must be outputs of the network's last layer fc, not {list(classes)} of {whole}")
     index = torch.tensor(list(classes))

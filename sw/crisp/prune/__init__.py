@@ -2,7 +2,7 @@
 
 from .errors import PruneError
 from .loop import Iteration, PrunedModel, prune
-from .options import PruneOptions
+from .options import Competition, PruneOptions
 from .saliency import Saliency
 
-__all__ = ["Iteration", "PruneError", "PruneOptions", "PrunedModel", "Saliency", "prune"]
+__all__ = ["Competition", "Iteration", "PruneError", "PruneOptions", "PrunedModel", "Saliency", "prune"]

@@ -2,7 +2,7 @@
 
 The score of a block is the sum of the saliencies of the weights that it would keep. In each block row of a layer the blocks are sorted by
 score; the k-th smallest of all block rows form rank-column k. A rank-column leaves or stays as one, so every block row of a layer always
-keeps as many blocks as the others. Rank-columns of all layers compete by salience for each weight they keep; the least salient go, a
+keeps as many blocks as the others. Rank-columns of all layers compete by salience for what they cost; the least salient go, a
 layer's in ascending order, until no more weights are kept than the budget allows. Source: S. Aggarwal, K. Binici, T. Mitra, "CRISP: Hybrid
 Structured Sparsity for Class-Aware Model Pruning", arXiv 2311.14272, section III.
 """
@@ -37,7 +37,11 @@ def block_sums(values: np.ndarray, block: int) -> np.ndarray:
 
 
 def choose_blocks(
-    scores: Mapping[str, np.ndarray], kept_weights: Mapping[str, np.ndarray], budget: int, least: Mapping[str, int]
+    scores: Mapping[str, np.ndarray],
+    kept_weights: Mapping[str, np.ndarray],
+    budget: int,
+    least: Mapping[str, int],
+    price: Mapping[str, float],
 ) -> dict[str, np.ndarray]:
     """Choose the blocks that stay.
 
@@ -51,6 +55,9 @@ def choose_blocks(
         Weights that may be kept in all layers together.
     least : mapping
         By layer: rank-columns that stay in any case, at least 1.
+    price : mapping
+        By layer: what a kept weight costs. Rank-columns compete by score / (weights x price): 1 for all layers makes them compete by
+        salience for each weight, the output pixels of each layer by salience for each multiplication.
 
     Returns
     -------
@@ -71,7 +78,7 @@ def choose_blocks(
         costs[name] = np.take_along_axis(kept_weights[name], order, axis=1).sum(axis=0)
         sums = np.take_along_axis(scores[name], order, axis=1).sum(axis=0)
         # Blocks at the edge have fewer weights, so salience for each weight need not ascend where the scores do: make it.
-        salience = np.maximum.accumulate(sums / np.maximum(costs[name], 1))
+        salience = np.maximum.accumulate(sums / (np.maximum(costs[name], 1) * price[name]))
         candidates += [(salience[rank], number, rank, name) for rank in range(columns - least[name])]
     kept = int(sum(cost.sum() for cost in costs.values()))
     removed = dict.fromkeys(scores, 0)

@@ -1,6 +1,6 @@
 """Which layers are pruned, and their weights as matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from crisp.golden.convolution import from_matrix, to_matrix
 
 from .errors import PruneError
 
-__all__ = ["mask_from_matrix", "prunable_layers", "weight_matrix"]
+__all__ = ["mask_from_matrix", "output_pixels", "prunable_layers", "weight_matrix"]
 
 
 def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = ()) -> dict[str, nn.Module]:
@@ -37,6 +37,27 @@ def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = ()) -> dict[st
         if isinstance(module, nn.Conv2d) and module.groups != 1:
             raise PruneError(f"{name}: a pruned convolution must have one group, not {module.groups}; name it in keep_dense")
     return chosen
+
+
+@torch.no_grad()
+def output_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torch.Tensor) -> dict[str, int]:
+    """Return how many pixels each of ``layers`` puts out for one ``image``, float32 [1, C, H, W]: what each of its weights is used for."""
+    model.eval()
+    pixels: dict[str, int] = {}
+
+    def count(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+            pixels[name] = pixels.get(name, 0) + (output[0, 0].numel() if isinstance(module, nn.Conv2d) else output[0, ..., 0].numel())
+
+        return hook
+
+    handles = [layer.register_forward_hook(count(name)) for name, layer in layers.items()]
+    try:
+        model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return pixels
 
 
 def weight_matrix(weight: torch.Tensor, group: int) -> np.ndarray:

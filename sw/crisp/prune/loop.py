@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from crisp.arch import Pattern, check
-from crisp.data import Dataset
+from crisp.data import Dataset, normalize
 from crisp.golden.convolution import to_matrix
 from crisp.models import accuracy, channels_last, select_classes
 from crisp.progress import Report, silent
 
 from .errors import PruneError
 from .finetune import Trainer
-from .layers import mask_from_matrix, prunable_layers, weight_matrix
+from .layers import mask_from_matrix, output_pixels, prunable_layers, weight_matrix
 from .masks import choose_masks
-from .options import PruneOptions
+from .options import Competition, PruneOptions
 from .saliency import measure_saliency
 from .ste import dense_weight, hide, reveal, seen_weight
 
@@ -129,6 +129,9 @@ def prune(
         parameter.requires_grad_(True)
     layers = prunable_layers(pruned, options.keep_dense)
     exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
+    by_cycles = options.competition is Competition.CYCLES
+    pixels = output_pixels(pruned, layers, torch.from_numpy(normalize(training.images[:1])))
+    price = {name: float(pixels.get(name, 1)) if by_cycles else 1.0 for name in layers}
     dense_accuracy = accuracy(pruned, validation)
     trainer = Trainer(pruned, training, options)
     masks: dict[str, np.ndarray] = {}
@@ -138,7 +141,7 @@ def prune(
         started = time.monotonic()
         last, stage = number == options.iterations, f"prune {number}/{options.iterations}"
         scores = measure(pruned, layers, trainer, options)
-        before, (masks, patterns) = masks, choose_masks(scores, exists, sparsity, options)
+        before, (masks, patterns) = masks, choose_masks(contest(scores, masks, options.comeback), exists, price, sparsity, options)
         for name, layer in layers.items():
             hide(layer, mask_from_matrix(masks[name], dense_weight(layer), options.group), options.ste_decay)
             check(weight_matrix(seen_weight(layer), options.group), patterns[name], layer=name)
@@ -177,6 +180,11 @@ def measure(model: nn.Module, layers: Mapping[str, nn.Module], trainer: Trainer,
     batches = trainer.take(options.saliency_images)
     saliency = measure_saliency(model, layers, batches, options.saliency, options.gradient_floor)
     return {name: to_matrix(score, options.group) for name, score in saliency.items()}
+
+
+def contest(scores: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], comeback: float) -> Mapping[str, np.ndarray]:
+    """Return the scores that weights compete by: those of hidden weights count for less, so that masks settle."""
+    return {name: np.where(masks[name], score, comeback * score) if name in masks else score for name, score in scores.items()}
 
 
 def count(masks: Mapping[str, np.ndarray]) -> int:

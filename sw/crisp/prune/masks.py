@@ -15,7 +15,11 @@ __all__ = ["choose_masks"]
 
 
 def choose_masks(
-    scores: Mapping[str, np.ndarray], exists: Mapping[str, np.ndarray], sparsity: float, options: PruneOptions
+    scores: Mapping[str, np.ndarray],
+    exists: Mapping[str, np.ndarray],
+    price: Mapping[str, float],
+    sparsity: float,
+    options: PruneOptions,
 ) -> tuple[dict[str, np.ndarray], dict[str, Pattern]]:
     """Choose which weights stay.
 
@@ -25,6 +29,8 @@ def choose_masks(
         By layer: saliency of each weight, [O, K] in the contract's order.
     exists : mapping
         By layer: bool [O, K], false where K is padding.
+    price : mapping
+        By layer: what a kept weight costs; see `choose_blocks`.
     sparsity : float
         Share of the existing weights of all layers that goes.
     options : PruneOptions
@@ -53,7 +59,7 @@ def choose_masks(
     block_scores = {name: block_sums(scores[name] * mask, options.block) for name, mask in kept.items()}
     block_weights = {name: block_sums(mask, options.block) for name, mask in kept.items()}
     least = {name: max(1, round(options.floor * score.shape[1])) for name, score in block_scores.items()}
-    blocks = choose_blocks(block_scores, block_weights, budget, least)
+    blocks = choose_blocks(block_scores, block_weights, budget, least, price)
     masks, patterns = {}, {}
     for name, mask in kept.items():
         whole = np.repeat(np.repeat(blocks[name], options.block, axis=0), options.block, axis=1)

@@ -1,11 +1,19 @@
 """Settings of pruning."""
 
 import dataclasses
+import enum
 
 from .errors import PruneError
 from .saliency import Saliency
 
-__all__ = ["PruneOptions"]
+__all__ = ["Competition", "PruneOptions"]
+
+
+class Competition(enum.Enum):
+    """What rank-columns of different layers compete by."""
+
+    WEIGHTS = "weights"  #: salience for each weight they keep: the smallest network of a salience
+    CYCLES = "cycles"  #: salience for each multiplication, weights x output pixels: the fastest network of a salience
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,10 +32,15 @@ class PruneOptions:
         Share of each layer's rank-columns that stays in any case, 0 to 1; at least one always does.
     saliency : Saliency
         What weights compete by.
+    competition : Competition
+        What rank-columns of different layers compete by.
     gradient_floor : float
         See `measure_saliency`.
     saliency_images : int
         Images that the saliency is measured on, in each iteration.
+    comeback : float
+        What the saliency of a hidden weight counts for when masks are chosen anew, 0 to 1: at 1 masks waver, at 0 nothing that was hidden
+        comes back.
     iterations : int
         Steps in which the sparsity ramps up.
     iteration_images : int
@@ -54,8 +67,10 @@ class PruneOptions:
     block: int = 16
     floor: float = 0.1
     saliency: Saliency = Saliency.ABSOLUTE
+    competition: Competition = Competition.WEIGHTS
     gradient_floor: float = 0.0
     saliency_images: int = 1024
+    comeback: float = 0.3
     iterations: int = 5
     iteration_images: int = 4096
     final_images: int = 20480
@@ -75,8 +90,9 @@ class PruneOptions:
             raise PruneError(f"n must be from 1 to group = {self.group}, not {self.n}")
         if self.block not in (16, 32, 64):
             raise PruneError(f"block must be one of 16, 32, 64, not {self.block}")
-        if not 0 <= self.floor <= 1:
-            raise PruneError(f"floor must be from 0 to 1, not {self.floor}")
+        for name in ("floor", "comeback"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise PruneError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         for name in ("iterations", "batch", "saliency_images"):
             if getattr(self, name) < 1:
                 raise PruneError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -41,8 +41,8 @@ class QuantizeOptions:
         Images of a calibration batch.
     """
 
-    method: RangeMethod = RangeMethod.PERCENTILE
-    percentile: float = 99.999
+    method: RangeMethod = RangeMethod.MIN_MAX
+    percentile: float = 99.99
     batch: int = 100
 
     def __post_init__(self) -> None:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from tests.sw.small import striped_dataset, striped_split
 
 from crisp.data import DataError, Split, normalize
 from crisp.data.augment import augment
-from tests.sw.small import striped_dataset, striped_split
 
 
 def test_selected_classes_are_relabelled_in_the_order_given():

@@ -36,9 +36,7 @@ def test_linear_weights_keep_their_order():
     assert np.array_equal(to_matrix(weights(3, 6), 4), np.pad(weights(3, 6), ((0, 0), (0, 2))))
 
 
-@given(
-    shape=st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 3), st.integers(1, 3)), group=st.sampled_from((2, 4, 8, 16))
-)
+@given(shape=st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 3), st.integers(1, 3)), group=st.sampled_from((2, 4, 8, 16)))
 def test_matrix_has_an_inverse(shape, group):
     weight = weights(*shape)
     assert np.array_equal(from_matrix(to_matrix(weight, group), shape, group), weight)

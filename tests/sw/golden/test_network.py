@@ -79,7 +79,10 @@ def test_pool_takes_the_mean_of_real_values():
         name="pool", inputs=("x",), pixels=6, input_zero_point=-128, multiplier=43691, shift=18, output_zero_point=-128
     )
     x = integers(np.random.default_rng(0), 4, 2, 3, 5)
-    expected = [[exact_round(Fraction((int(channel.sum()) + 6 * 128) * 43691, 2**18)) - 128 for channel in image.reshape(6, 5).T.astype(int)] for image in x]
+    expected = [
+        [exact_round(Fraction((int(channel.sum()) + 6 * 128) * 43691, 2**18)) - 128 for channel in image.reshape(6, 5).T.astype(int)]
+        for image in x
+    ]
     assert node.evaluate(x).shape == (4, 1, 1, 5)
     assert node.evaluate(x)[:, 0, 0].tolist() == np.clip(expected, -128, 127).tolist()
 

@@ -1,0 +1,74 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.sw.small import CHECKPOINT, fashion_mnist
+
+from crisp.models import CheckpointError, accuracy, load_checkpoint, load_weights, resnet20, save_checkpoint
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    torch.manual_seed(0)
+    model = resnet20(num_classes=3)
+    save_checkpoint(tmp_path / "new" / "a.safetensors", model, {"architecture": "resnet20", "num_classes": "3", "seed": "0"})
+    loaded, metadata = load_checkpoint(tmp_path / "new" / "a.safetensors")
+    assert metadata["seed"] == "0"
+    assert not loaded.training
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
+
+
+def test_absent_and_damaged_files(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == f"{path}: must be a file, but there is none; train a network with `crisp train`"
+    path.write_bytes(b"no such format")
+    for load in (load_checkpoint, lambda path: load_weights(path, resnet20())):
+        with pytest.raises(CheckpointError, match="must be a safetensors file, not something damaged"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "rule"),
+    [
+        ({}, "architecture must be one of resnet20, not None"),
+        ({"architecture": "vgg"}, "architecture must be one of resnet20, not 'vgg'"),
+        ({"architecture": "resnet20"}, "num_classes must be a number from 2 to 100000, not ''"),
+        ({"architecture": "resnet20", "num_classes": "1"}, "num_classes must be a number from 2 to 100000, not '1'"),
+        (
+            {"architecture": "resnet20", "num_classes": "11"},
+            "tensor fc.weight must have shape [11, 64], not [10, 64]; it is another network's",
+        ),
+    ],
+)
+def test_metadata_that_do_not_fit(tmp_path, metadata, rule):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, resnet20(), metadata)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == f"{path}: {rule}"
+
+
+@pytest.mark.parametrize(("change", "rule"), [("lack", "lacks tensor bn1.bias"), ("add", "has the unknown tensor extra")])
+def test_tensors_that_do_not_fit(tmp_path, change, rule):
+    tensors = dict(resnet20().state_dict())
+    if change == "lack":
+        del tensors["bn1.bias"]
+    else:
+        tensors["extra"] = torch.zeros(1)
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=f"{rule}; it belongs to another network"):
+        load_weights(tmp_path / "a.safetensors", resnet20())
+
+
+@pytest.mark.skipif(not CHECKPOINT.is_file(), reason="the trained checkpoint is not in this tree")
+def test_shipped_checkpoint_is_as_good_as_it_says():
+    model, metadata = load_checkpoint(CHECKPOINT)
+    data = fashion_mnist()
+    assert json.loads(metadata["classes"]) == list(data.classes)
+    few = data.test.take(np.arange(1000))
+    assert accuracy(model, few) == pytest.approx(float(metadata["test_accuracy"]), abs=0.02)

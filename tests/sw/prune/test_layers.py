@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+from tests.sw.small import small_net
+from torch import nn
+
+from crisp.models import resnet20
+from crisp.prune import PruneError
+from crisp.prune.layers import mask_from_matrix, output_pixels, prunable_layers, weight_matrix
+
+
+def test_first_and_last_stay_dense():
+    names = list(prunable_layers(resnet20()))
+    assert len(names) == 20
+    assert "conv1" not in names
+    assert "fc" not in names
+    assert "layer2.0.downsample.0" in names
+    assert list(prunable_layers(small_net(), keep_dense=("conv3",))) == ["conv2", "shortcut"]
+
+
+def test_what_cannot_be_pruned():
+    with pytest.raises(PruneError) as caught:
+        prunable_layers(small_net(), keep_dense=("conv9",))
+    assert str(caught.value) == "keep_dense must name layers of the network, which are conv1, conv2, conv3, shortcut, fc, not 'conv9'"
+    with pytest.raises(PruneError, match="the network must have a layer to prune besides those that stay dense, 0, 1"):
+        prunable_layers(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    depthwise = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    with pytest.raises(PruneError, match="1: a pruned convolution must have one group, not 4; name it in keep_dense"):
+        prunable_layers(depthwise)
+
+
+def test_pixels_that_a_weight_is_used_for():
+    model = resnet20()
+    pixels = output_pixels(model, prunable_layers(model), torch.zeros(1, 1, 28, 28))
+    assert pixels["layer1.0.conv1"] == 784
+    assert pixels["layer2.0.downsample.0"] == 196
+    assert pixels["layer3.2.conv2"] == 49
+    assert not model.layer1[0].conv1._forward_hooks
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 3, 3), (5, 2, 3, 3), (7, 10)])
+def test_mask_goes_where_its_weight_is(shape):
+    weight = torch.randn(shape)
+    matrix = weight_matrix(weight, 4)
+    mask = np.random.default_rng(0).random(matrix.shape) < 0.5
+    assert np.array_equal(weight_matrix(weight * mask_from_matrix(mask, weight, 4), 4), matrix * mask)

@@ -1,0 +1,130 @@
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tests.sw.small import SmallNet, striped_dataset
+
+from crisp.arch import check
+from crisp.data import DataError
+from crisp.models import accuracy
+from crisp.prune import Competition, PruneError, PruneOptions, Saliency, loop, prune
+from crisp.prune.layers import weight_matrix
+from crisp.prune.loop import contest, ramp
+
+CLASSES = (3, 1)
+OPTIONS = PruneOptions(
+    sparsity=0.85, iterations=3, iteration_images=64, final_images=320, saliency_images=32, batch=16, learning_rate=0.05, comeback=1.0
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return SmallNet()
+
+
+@pytest.fixture(scope="module")
+def pruned(network):
+    return prune(network, striped_dataset(), CLASSES, OPTIONS)
+
+
+def test_result_obeys_its_patterns_and_works(pruned):
+    assert list(pruned.patterns) == ["conv2", "conv3", "shortcut"]
+    for name, pattern in pruned.patterns.items():
+        weight = pruned.model.get_submodule(name).weight
+        assert type(weight) is torch.nn.Parameter
+        check(weight_matrix(weight, 4), pattern, layer=name)
+    assert pruned.sparsity >= 0.85
+    assert pruned.classes == CLASSES
+    assert pruned.model.fc.out_features == 2
+    assert accuracy(pruned.model, striped_dataset().test.select(CLASSES)) > 0.9
+    assert pruned.seconds > 0
+
+
+def test_network_given_is_left_as_it_is():
+    torch.manual_seed(0)
+    network = SmallNet()
+    before = copy.deepcopy(network.state_dict())
+    prune(network, striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, iterations=1, final_images=16))
+    assert network.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+
+
+def test_every_iteration_obeys_the_contract_and_masks_do_not_freeze(network, monkeypatch):
+    """The published code loses uniformity after the first iteration, and its N:M masks never change."""
+    seen = []
+    monkeypatch.setattr(loop, "check", lambda weights, pattern, layer: seen.append((layer, weights, pattern)))
+    result = prune(network, striped_dataset(), CLASSES, OPTIONS)
+    assert len(seen) == 3 * (OPTIONS.iterations + 1)
+    for layer, weights, pattern in seen:
+        check(weights, pattern, layer=layer)
+    first, second = (next(weights != 0 for layer, weights, _ in seen[start:] if layer == "conv3") for start in (0, 3))
+    came_back = second & ~first
+    assert came_back.any()
+    assert all(step.changed_share > 0 for step in result.history[1:])
+
+
+def test_sparsity_ramps_up(pruned):
+    steps = [step.sparsity for step in pruned.history]
+    assert steps == sorted(steps)
+    assert ramp(PruneOptions(sparsity=0.9375, iterations=3)) == pytest.approx([0.75, 0.875, 0.9375])
+    for step, asked in zip(pruned.history, ramp(OPTIONS), strict=True):
+        assert asked <= step.sparsity < asked + 0.06
+        assert 0 < step.kept_share < 1
+
+
+def test_same_seed_gives_the_same_network(network, pruned):
+    again = prune(network, striped_dataset(), CLASSES, OPTIONS)
+    other = prune(network, striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, seed=2))
+    assert all(torch.equal(tensor, again.model.state_dict()[name]) for name, tensor in pruned.model.state_dict().items())
+    assert again.patterns == pruned.patterns
+    assert not torch.equal(other.model.conv2.weight, pruned.model.conv2.weight)
+
+
+def test_hidden_weights_count_for_less():
+    scores, masks = {"a": np.array([4.0, 4.0]), "b": np.array([4.0])}, {"a": np.array([True, False])}
+    assert contest(scores, masks, 0.25)["a"].tolist() == [4.0, 1.0]
+    assert contest(scores, masks, 0.25)["b"].tolist() == [4.0]
+
+
+@pytest.mark.parametrize("change", [{"saliency": Saliency.TAYLOR}, {"competition": Competition.CYCLES}, {"n": 1}, {"group": 8, "n": 3}])
+def test_other_settings_work(network, change):
+    options = dataclasses.replace(OPTIONS, iterations=2, iteration_images=16, final_images=16, **change)
+    assert prune(network, striped_dataset(), CLASSES, options).sparsity >= 0.85
+
+
+def test_progress_is_told(network):
+    told = []
+    prune(network, striped_dataset(), CLASSES, OPTIONS, lambda *step: told.append(step))
+    assert [step[:3] for step in told[:4]] == [("prune 1/3", step, 4) for step in range(1, 5)]
+    assert told[-1][:3] == ("prune 3/3", 20, 20)
+    assert told[-1][3].startswith("loss ")
+
+
+def test_wrong_classes_and_too_few_images(network):
+    with pytest.raises(DataError, match=r"user classes must be labels of the data set, not \[3, 9\]"):
+        prune(network, striped_dataset(), (3, 9), OPTIONS)
+    with pytest.raises(PruneError, match="batch must be at most the 110 training images of the classes, not 128"):
+        prune(network, striped_dataset(), CLASSES, PruneOptions())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparsity": 1.0}, "sparsity must be at least 0 and below 1, not 1.0"),
+        ({"group": 3}, "group must be one of 2, 4, 8, 16, not 3"),
+        ({"n": 5}, "n must be from 1 to group = 4, not 5"),
+        ({"block": 8}, "block must be one of 16, 32, 64, not 8"),
+        ({"floor": 1.5}, "floor must be from 0 to 1, not 1.5"),
+        ({"comeback": -0.1}, "comeback must be from 0 to 1, not -0.1"),
+        ({"iterations": 0}, "iterations must be at least 1, not 0"),
+        ({"final_images": -1}, "final_images must not be negative, not -1"),
+        ({"learning_rate": 0}, "learning_rate must be above 0, not 0"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(PruneError) as caught:
+        PruneOptions(**options)
+    assert str(caught.value) == message

@@ -1,0 +1,76 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+from tests.sw.small import striped_dataset
+
+from crisp import train as module
+from crisp.models import load_checkpoint
+from crisp.train import TrainError, TrainOptions, train
+
+OPTIONS = TrainOptions(epochs=2, batch=20, learning_rate=0.05, seed=3)
+
+
+def weights(path):
+    return load_checkpoint(path)[0].state_dict()
+
+
+def test_training_learns_and_says_what_it_did(tmp_path):
+    data, seen = striped_dataset(), []
+    metadata = train(data, tmp_path / "a.safetensors", OPTIONS, progress=lambda *step: seen.append(step))
+    assert metadata == load_checkpoint(tmp_path / "a.safetensors")[1]
+    assert json.loads(metadata["options"]) == dataclasses.asdict(OPTIONS)
+    assert (metadata["epochs"], metadata["seed"], metadata["data"]) == ("2", "3", "stripes, 220 training images")
+    assert float(metadata["test_accuracy"]) > 0.5
+    assert [step[:3] for step in seen] == [(f"epoch {epoch}/2", step, 11) for epoch in (1, 2) for step in range(1, 12)]
+
+
+def test_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+    data, state = striped_dataset(), tmp_path / "state.pt"
+    train(data, tmp_path / "whole.safetensors", OPTIONS)
+
+    def stop(stage, done, total, note):
+        if stage == "epoch 2/2" and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "a.safetensors", OPTIONS, state=state, progress=stop)
+    assert state.is_file()
+    first = []
+    train(data, tmp_path / "a.safetensors", OPTIONS, state=state, progress=lambda *step: first.append(step[0]))
+    assert first[0] == "epoch 2/2"
+    assert not state.exists()
+    whole, resumed = weights(tmp_path / "whole.safetensors"), weights(tmp_path / "a.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_state_of_another_run_is_refused(tmp_path):
+    data, state = striped_dataset(), tmp_path / "state.pt"
+    run = module.start_run(OPTIONS, 4, 11)
+    module.keep_run(state, run, OPTIONS, data)
+    with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
+        train(data, tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, seed=4), state=state)
+    state.write_bytes(b"no state")
+    with pytest.raises(TrainError, match="must be the state of a training run, not something damaged"):
+        train(data, tmp_path / "a.safetensors", OPTIONS, state=state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch": 0}, "batch must be at least 1, not 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
+        ({"limit": -1}, "limit must be 0 for all images, or their number, not -1"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(TrainError) as caught:
+        TrainOptions(**options)
+    assert str(caught.value) == message
+
+
+def test_more_images_a_batch_than_there_are(tmp_path):
+    with pytest.raises(TrainError, match="batch must be at most the 8 training images, not 20"):
+        train(striped_dataset(), tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, limit=8))
