@@ -76,9 +76,7 @@ class Config:
         if not is_power_of_two(self.drain_rows) or self.drain_rows > self.rows:
             raise ConfigError(f"drain_rows must be a power of two that divides rows = {self.rows}, not {self.drain_rows}")
         if self.channel_buffer_depth % self.rows:
-            raise ConfigError(
-                f"channel_buffer_depth must be a multiple of rows = {self.rows}, not {self.channel_buffer_depth}"
-            )
+            raise ConfigError(f"channel_buffer_depth must be a multiple of rows = {self.rows}, not {self.channel_buffer_depth}")
 
     @property
     def macs(self) -> int:

@@ -116,8 +116,7 @@ def check_capacity(layer: ProductLayer, config: Config) -> None:
         depth = getattr(config, name)
         if need > depth:
             raise CapacityError(
-                f"{layer.name}: needs {name} of {need}, but the configuration has {depth}; "
-                f"choose a larger configuration or split the layer"
+                f"{layer.name}: needs {name} of {need}, but the configuration has {depth}; choose a larger configuration or split the layer"
             )
 
 

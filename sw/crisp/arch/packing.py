@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from .errors import PatternError
+from .errors import FieldError, PatternError
 from .fields import COUNT, ENTRY
 from .pattern import Pattern, check, check_uniform
 
@@ -167,21 +167,24 @@ class PackedWeights:
         """
         try:
             packed = cls._parse(data, shape, block, group, rows)
-        except PatternError as error:
+            pattern = packed.pattern
+        except (PatternError, FieldError) as error:
             raise PatternError(f"{layer}: {error}") from error
-        check_uniform(packed.pattern, layer=layer)
-        expected = sum(len(groups) for groups, _, _ in schedule(packed.pattern, rows))
+        check_uniform(pattern, layer=layer)
+        tiles = schedule(pattern, rows)
+        expected = sum(len(groups) for groups, _, _ in tiles)
         if len(packed.values) != expected:
             raise PatternError(f"{layer}: counts and entries ask for {expected} steps, not {len(packed.values)}")
         # Packing is unique, so packing again finds whatever is out of place: slots, padding, or two weights in one place.
-        size = len(data) - expected * step_bytes(rows, group)
-        steps = np.frombuffer(data, np.uint8, offset=size).reshape(expected, -1)
-        wrong = (steps != pack(unpack(packed), packed.pattern, rows=rows, layer=layer).encode_steps()).any(axis=1)
+        again = pack(unpack(packed), pattern, rows=rows, layer=layer)
+        wrong = (packed.values != again.values) | (packed.offsets != again.offsets)
         if wrong.any():
-            step = int(wrong.argmax())
+            step, lane = (int(position) for position in np.argwhere(wrong)[0])
+            first = np.repeat([first for _, _, first in tiles], [len(groups) for groups, _, _ in tiles])[step]
             raise PatternError(
-                f"{layer}: step {step} must be in packed form, not {steps[step].tobytes().hex()}: in each row the non-zeros of a "
-                f"group stand first, offsets ascending; unused slots and padding are 0"
+                f"{layer}: row {first + lane}, group {np.concatenate([groups for groups, _, _ in tiles])[step]}: rule packed: step {step} "
+                f"holds value {packed.values[step, lane]} and offset {packed.offsets[step, lane]}; the non-zeros of a group stand first "
+                f"with ascending offsets, then zeros with offset 0, as in padding"
             )
         return packed
 
@@ -195,7 +198,7 @@ class PackedWeights:
         if len(data) < size:
             raise PatternError(f"packed weights must hold {size} bytes of counts, not {len(data)} bytes in all")
         counts = np.frombuffer(data, "<u2", pattern.block_rows)
-        num_entries = int(counts.sum(dtype=np.int64))
+        num_entries = int(COUNT.unpack_array(counts)["blocks"].sum())
         size += ENTRY.num_bytes * num_entries
         if len(data) < size:
             raise PatternError(f"packed weights must hold {size} bytes of counts and entries, not {len(data)} bytes in all")
@@ -205,8 +208,11 @@ class PackedWeights:
             raise PatternError(f"steps must fill whole {step}-byte words, not {len(data) - size} bytes")
         steps = np.frombuffer(data, np.uint8, offset=size).reshape(-1, step)
         width = int(math.log2(group))
-        bits = np.unpackbits(steps[:, rows:], axis=1, count=rows * width, bitorder="little")
-        offsets = (bits.reshape(len(steps), rows, width) << np.arange(width, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
+        bits = np.unpackbits(steps[:, rows:], axis=1, bitorder="little")
+        padding = bits[:, rows * width :].any(axis=1)
+        if padding.any():
+            raise PatternError(f"step {padding.argmax()}: bits after the last offset must be zero")
+        offsets = (bits[:, : rows * width].reshape(len(steps), rows, width) << np.arange(width, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
         values = np.ascontiguousarray(steps[:, :rows]).view(np.int8)
         return cls(shape, block, group, rows, counts, entries, values, offsets)
 

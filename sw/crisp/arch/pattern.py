@@ -219,6 +219,5 @@ def check(weights: np.ndarray, pattern: Pattern, *, layer: str = "layer") -> Non
             block = (row // pattern.block, group // pattern.block_groups)
             raise PatternError(f"{where}: rule absent: {counts[row, group]} non-zero weights in absent block {block}")
         raise PatternError(
-            f"{where}: rule N:M: {counts[row, group]} non-zero weights, "
-            f"but the block allows {limits[row, group]} of every {pattern.group}"
+            f"{where}: rule N:M: {counts[row, group]} non-zero weights, but the block allows {limits[row, group]} of every {pattern.group}"
         )

@@ -33,9 +33,7 @@ def accumulate(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
         When ``x`` has the wrong type or shape.
     """
     if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != layer.num_inputs:
-        raise LayerError(
-            f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}"
-        )
+        raise LayerError(f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}")
     packed = layer.packed
     accumulator = np.zeros((packed.row_tiles * packed.rows, x.shape[1]), np.int32)
     tiles = schedule(packed.pattern, packed.rows)
