@@ -1,0 +1,125 @@
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crisp.arch import PRESETS, Config, ConfigError
+
+FIELDS = [field.name for field in dataclasses.fields(Config)]
+
+
+def raises(message: str):
+    """Expect a `ConfigError` with exactly this message."""
+    return pytest.raises(ConfigError, match=f"^{re.escape(message)}$")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid(name: str) -> None:
+    config = Config.preset(name)
+    assert config == Config.load(name) == Config.from_dict({"preset": name})
+    assert config.channel_buffer_depth % config.rows == 0
+
+
+def test_preset_sizes() -> None:
+    tiny, default, ecp5 = (Config.preset(name) for name in ("tiny", "default", "ecp5"))
+    assert (tiny.macs, default.macs, ecp5.macs) == (16, 256, 64)
+    assert default == Config()
+    assert default.on_chip_bytes <= 2**20
+    assert ecp5.on_chip_bytes <= 208 * 18_432 // 8  # block RAM of an LFE5U-85F: 208 of 18 kbit
+
+
+def test_what_follows_from_the_fields() -> None:
+    config = Config(rows=8, columns=14, group_size=8, drain_rows=2)
+    assert config.macs == 112
+    assert config.offset_width == 3
+    assert config.bank_rows == 4
+    assert config.lane_groups == 4  # 14 lanes, 4 cycles each
+    column, weight, entry, channel = 14 * 2304 * 8, 8192 * 8 * (8 + 3) // 8, 2 * (4096 + 128), 8 * 2048
+    assert config.on_chip_bytes == column + weight + entry + channel + 8 * 14 * config.output_tiles
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("value", [0, -1, 1.0, "16", True, None])
+def test_every_field_is_a_positive_integer(name: str, value: object) -> None:
+    with raises(f"{name} must be a positive integer, not {value!r}"):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rows": 12}, "rows must be a power of two, so that it divides every block size, not 12"),
+        ({"group_size": 1}, "group_size must be one of 2, 4, 8, 16, not 1"),
+        ({"group_size": 6}, "group_size must be one of 2, 4, 8, 16, not 6"),
+        ({"group_size": 32}, "group_size must be one of 2, 4, 8, 16, not 32"),
+        ({"drain_rows": 3}, "drain_rows must be a power of two that divides rows = 16, not 3"),
+        ({"drain_rows": 32}, "drain_rows must be a power of two that divides rows = 16, not 32"),
+        ({"channel_buffer_depth": 2040}, "channel_buffer_depth must be a multiple of rows = 16, not 2040"),
+    ],
+)
+def test_rules(values: dict[str, int], message: str) -> None:
+    with raises(message):
+        Config(**values)
+
+
+def test_columns_need_not_be_a_power_of_two() -> None:
+    assert Config(columns=14).macs == 224
+
+
+def test_fields_cannot_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().rows = 8
+
+
+def test_toml_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "ecp5"  # 8 x 8\ncolumns = 14\nweight_buffer_depth = 2048\n')
+    assert Config.load(path) == Config.load(str(path)) == dataclasses.replace(Config.preset("ecp5"), columns=14, weight_buffer_depth=2048)
+    path.write_text("rows = 8\n")
+    assert Config.load(path) == Config(rows=8)
+    path.write_text("")
+    assert Config.load(path) == Config()
+
+
+def test_files_that_are_refused_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("row = 8\n")
+    with raises(f"{path}: 'row' is no field of a configuration; the fields are preset, {', '.join(FIELDS)}"):
+        Config.load(path)
+    path.write_text("rows = 12\n")
+    with raises(f"{path}: rows must be a power of two, so that it divides every block size, not 12"):
+        Config.load(path)
+    for preset, shown in (('"huge"', "'huge'"), ("[1]", "[1]")):
+        path.write_text(f"preset = {preset}\n")
+        with raises(f"{path}: preset must be one of tiny, default, ecp5, not {shown}; a TOML file works as well"):
+            Config.load(path)
+    for content in (b"rows: 8\n", b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: not a TOML file: "):
+            Config.load(path)
+    for missing in (tmp_path / "none.toml", tmp_path):
+        with raises(f"configuration {str(missing)!r} is neither a preset (tiny, default, ecp5) nor a file"):
+            Config.load(missing)
+
+
+def test_unknown_preset() -> None:
+    with raises("preset must be one of tiny, default, ecp5, not 'huge'; a TOML file works as well"):
+        Config.preset("huge")
+
+
+def test_digest_differs_for_each_field() -> None:
+    larger = {name: 2 * getattr(Config(), name) for name in FIELDS}
+    digests = [Config().digest, *(dataclasses.replace(Config(), **{name: value}).digest for name, value in larger.items())]
+    assert len(set(digests)) == len(FIELDS) + 1
+    assert all(0 <= digest < 2**32 for digest in digests)
+
+
+def test_digest_is_the_same_in_another_process() -> None:
+    code = "from crisp.arch import PRESETS, Config; print([Config.preset(name).digest for name in PRESETS])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
+    output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    assert output.strip() == str([Config.preset(name).digest for name in PRESETS])
