@@ -52,7 +52,7 @@ def test_choice_equals_brute_force_and_is_uniform(seed, share, by_pixels):
     shapes = {f"layer{number}": (int(random.integers(1, 5)), int(random.integers(1, 8))) for number in range(3)}
     scores = {name: random.integers(0, 1000, size=shape) + random.random(shape) for name, shape in shapes.items()}
     weights = {name: np.full(shape, 128.0) for name, shape in shapes.items()}
-    for name, shape in shapes.items():  # the last block column and row may be smaller
+    for name in shapes:  # the last block column and row may be smaller
         weights[name][:, -1] = random.choice([32, 64, 128])
         weights[name][-1] *= random.choice([0.5, 1.0])
     least = {name: int(random.integers(1, shape[1] + 1)) for name, shape in shapes.items()}
