@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .errors import BuildError
@@ -36,7 +36,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def build_cached(name: str, parts: list[str | bytes], build: Callable[[Path], None]) -> Path:
+def build_cached(name: str, parts: Sequence[str | bytes], build: Callable[[Path], None]) -> Path:
     """Return the folder that ``build`` fills, from the cache if it was built before.
 
     Safe when many processes ask at once: one builds in a folder of its own and renames it when complete, the others wait.
@@ -45,7 +45,7 @@ def build_cached(name: str, parts: list[str | bytes], build: Callable[[Path], No
     ----------
     name : str
         Begins the folder's name, for people who look.
-    parts : list of str or bytes
+    parts : sequence of str or bytes
         All that the build depends on: sources, flags, versions of tools.
     build : callable
         Called with an empty folder to fill; only when the cache lacks it.

@@ -24,7 +24,7 @@ from .cache import build_cached, cache_folder
 from .errors import CocotbFailure, ToolError
 from .parameters import parameters
 from .toolchain import compiler, compiler_version, execute, find_icarus, find_libpython, find_verilator
-from .verilate import compile_model, public_ports, runtime_library, to_verilog, verilate
+from .verilate import compile_model, public_ports, runtime_library, verilate
 
 if TYPE_CHECKING:
     from amaranth.lib.wiring import Component
@@ -124,7 +124,7 @@ def simulate(
     simulator = simulator or os.environ.get("CRISP_SIMULATOR", "verilator")
     seed = default_seed() if seed is None else seed
     trace = trace_wanted()
-    verilog = component if isinstance(component, str) else to_verilog(component, name)
+    verilog = component if isinstance(component, str) else _emit(component, name)
     if simulator == "verilator":
         command = [str(_build_verilator(verilog, name, trace=trace)), *(["--trace"] if trace else [])]
     elif simulator == "icarus":
@@ -153,6 +153,13 @@ def simulate(
     if not trace:
         shutil.rmtree(folder)
     return CocotbRun(tuple(passed), seed, seconds, folder if trace else None)
+
+
+def _emit(component: "Component", name: str) -> str:
+    """Convert a component to Verilog; imported here, for a run of Verilog text needs no Amaranth."""
+    from crisp_hw.verilog import emit
+
+    return emit(component, name)
 
 
 def _build_verilator(verilog: str, name: str, *, trace: bool) -> Path:

@@ -94,7 +94,7 @@ struct Windows {
         if (offered) return;
         valid = !complete() && !idle;
         if (!valid) return;
-        uint8_t bytes[(WINDOW_WIDTH + 7) / 8 + 8] = {};
+        uint8_t bytes[WINDOW_BYTES + 8] = {};
         const uint64_t word = words[place];
         const int8_t* group = pixels + tile * COLUMNS * stride + word * GROUP_SIZE;
         for (unsigned lane = 0; lane < COLUMNS; ++lane, group += stride) {
@@ -102,7 +102,7 @@ struct Windows {
         }
         deposit(bytes, WINDOW_ADDRESS_SHIFT, word);
         deposit(bytes, WINDOW_LAST_SHIFT, place + 1 == words_per_window);
-        put_bytes(payload, bytes, (WINDOW_WIDTH + 7) / 8);
+        put_bytes(payload, bytes, WINDOW_BYTES);
         offered = true;
     }
     bool collect(CData ready) {

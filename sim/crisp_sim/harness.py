@@ -16,23 +16,13 @@ import numpy as np
 
 from crisp.arch import COUNTERS, LAYER, Config, LayerError, ProductLayer, layer_command
 
-from .cache import build_cached
+from .engine_build import build_engine, describe_engine, describe_ports
 from .errors import EngineFault, SimulationError, SimulationTimeout
-from .ports import Stream, scalar_ports, slices, streams
-from .toolchain import compiler, compiler_version, execute, find_verilator
-from .verilate import compile_model, runtime_library, to_verilog, verilate
 
 if TYPE_CHECKING:
     from amaranth.lib.wiring import Component
 
 __all__ = ["Counters", "EngineRun", "EngineSimulator"]
-
-#: About as fast as -O3 once built, and built in half the time.
-OPTIMISE = "-Os"
-
-VERILATOR_FLAGS = ["--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--output-split", "10000"]
-
-HARNESS = Path(__file__).with_name("harness.cpp")
 
 #: Cycles between two calls of the progress callback.
 CHUNK = 200_000
@@ -114,25 +104,21 @@ class EngineSimulator:
         trace: Path | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
-        from crisp_hw.engine import LayerEngine
-
         for name, value in (("idle", idle), ("stall", stall)):
             if not 0 <= value < 1:
                 raise SimulationError(f"{name} must be a probability less than 1, so that work goes on, not {value}")
         if trace is None and os.environ.get("CRISP_TRACE", "").endswith(".vcd"):
             trace = Path(os.environ["CRISP_TRACE"])
         self.config = config
-        ports = LayerEngine(config) if engine is None else engine
-        found = streams(ports)
-        self.sources = [stream for stream in found.values() if stream.is_source and stream.name != "i_window"]
-        self.sinks = [stream for stream in found.values() if not stream.is_source]
-        self.window = found["i_window"]
-        self.readings = [port for port in scalar_ports(ports).values() if not port.is_input]
-        self._indices = {stream.name: index for index, stream in enumerate(self.sources)}
-        header = engine_header(config, self.sources, self.window, self.sinks, self.readings)
-        library = _build(config, engine, header, trace=trace is not None, log=log or _log)
+        if engine is None:
+            verilog, self.ports = describe_engine(config)
+        else:
+            from crisp_hw.verilog import emit
+
+            verilog, self.ports = emit(engine, "engine"), describe_ports(engine)
+        library = build_engine(config, verilog, self.ports, trace=trace is not None, log=log or _log)
         self._library = _load(library)
-        self._engine: ctypes.c_void_p | None = ctypes.c_void_p(self._library.crisp_create())
+        self._engine: int | None = self._library.crisp_create()
         self._library.crisp_set_stalls(self._engine, seed, idle, stall)
         if trace is not None:
             self._library.crisp_open_trace(self._engine, str(trace).encode())
@@ -154,10 +140,11 @@ class EngineSimulator:
 
     def read(self, name: str) -> int:
         """Return the value of an output port that belongs to no stream, such as ``o_digest``."""
-        index = next((index for index, port in enumerate(self.readings) if port.name == name), None)
-        if index is None:
-            raise SimulationError(f"no output {name!r}: there are {', '.join(port.name for port in self.readings)}")
-        buffer = ctypes.create_string_buffer(self.readings[index].num_bytes)
+        names = [reading.name for reading in self.ports.readings]
+        if name not in names:
+            raise SimulationError(f"no output {name!r}: there are {', '.join(names)}")
+        index = names.index(name)
+        buffer = ctypes.create_string_buffer(self.ports.readings[index].num_bytes)
         self._library.crisp_read(self._engine, index, buffer)
         return int.from_bytes(buffer.raw, "little")
 
@@ -197,9 +184,7 @@ class EngineSimulator:
         """
         start_time = time.perf_counter()
         if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != layer.num_inputs:
-            raise LayerError(
-                f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}"
-            )
+            raise LayerError(f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}")
         num_pixels = x.shape[1]
         command = layer_command(layer, self.config, num_pixels)
         tile_steps = max(1, -(-layer.steps // command["row_tiles"]))
@@ -212,10 +197,7 @@ class EngineSimulator:
         pixels = np.zeros((tiles * self.config.columns, layer.num_inputs), np.int8)
         pixels[:num_pixels] = x.T
         records = np.frombuffer(LAYER.pack(**command).to_bytes(LAYER.num_bytes, "little"), np.uint8)
-        outputs = [
-            np.zeros((tiles, command["row_tiles"], len(lanes), self.config.bank_rows), np.int8)
-            for _, lanes in self._sink_places()
-        ]
+        outputs = [np.zeros((tiles, command["row_tiles"], len(lanes), self.config.bank_rows), np.int8) for _, lanes in self._sink_places()]
         self._set_source("i_layer", records, 1)
         self._library.crisp_set_windows(self._engine, _pointer(pixels), tiles, layer.num_inputs, _pointer(words), len(words))
         for index, output in enumerate(outputs):
@@ -254,14 +236,14 @@ class EngineSimulator:
     def _encode_steps(self, packed: Any) -> np.ndarray:
         """Return the steps as payloads of ``i_step``."""
         steps = packed.encode_steps()
-        stream = self.sources[self._indices["i_step"]]
-        if steps.shape[1] != stream.payload.num_bytes:
-            raise SimulationError(f"a step of {steps.shape[1]} bytes does not fit i_step of {stream.payload.width} bits")
+        want = self.ports.sources[self.ports.source_index("i_step")].num_bytes
+        if steps.shape[1] != want:
+            raise SimulationError(f"a step must be {want} bytes, as i_step is, not {steps.shape[1]}")
         return steps
 
     def _set_source(self, name: str, records: np.ndarray, count: int) -> None:
         """Point the C++ side to what a stream will carry; the caller keeps ``records`` alive."""
-        self._library.crisp_set_source(self._engine, self._indices[name], _pointer(records), count)
+        self._library.crisp_set_source(self._engine, self.ports.source_index(name), _pointer(records), count)
 
     def _sink_places(self) -> list[tuple[int, range]]:
         """Return the drain bank and the lanes of each output stream."""
@@ -279,8 +261,8 @@ class EngineSimulator:
         for (bank, lanes), output in zip(self._sink_places(), outputs, strict=True):
             rows = slice(bank * config.bank_rows, (bank + 1) * config.bank_rows)
             whole[:, lanes.start : lanes.stop, :, rows] = output.transpose(0, 2, 1, 3)
-        whole = whole.reshape(tiles * config.columns, row_tiles * config.rows)
-        return np.ascontiguousarray(whole[:num_pixels, :num_channels].T)
+        by_pixel = whole.reshape(tiles * config.columns, row_tiles * config.rows)
+        return np.ascontiguousarray(by_pixel[:num_pixels, :num_channels].T)
 
     def _advance(
         self,
@@ -315,7 +297,7 @@ class EngineSimulator:
 
     def _status(self) -> dict[str, tuple[int, ...]]:
         """Return valid, ready, moved and total of every stream."""
-        order = [*self.sources, self.window, *self.sinks]
+        order = [*self.ports.sources, self.ports.window, *self.ports.sinks]
         buffer = (ctypes.c_uint64 * (4 * len(order)))()
         self._library.crisp_status(self._engine, buffer)
         return {stream.name: tuple(buffer[4 * index : 4 * index + 4]) for index, stream in enumerate(order)}
@@ -329,85 +311,6 @@ def used_words(layer: ProductLayer) -> np.ndarray:
         first = column * pattern.block_groups
         used[first : first + pattern.column_groups[column]] = True
     return np.flatnonzero(used).astype(np.uint32)
-
-
-def engine_header(config: Config, sources: list[Stream], window: Stream, sinks: list[Stream], readings: list[Any]) -> str:
-    """Return the text of ``engine_ports.h``: all that the C++ harness must know of an engine."""
-    fields = slices(window.payload.shape)
-    data, address, last = (fields[name] for name in ("data", "address", "last"))
-    if data[0] % 8 or data[1] != 8 * config.columns * config.group_size:
-        raise SimulationError(f"i_window.data must be whole bytes, a group a lane, not {data[1]} bits at bit {data[0]}")
-    lines = [
-        "// Generated from the engine's signature.",
-        "#pragma once",
-        f"constexpr unsigned COLUMNS = {config.columns};",
-        f"constexpr unsigned GROUP_SIZE = {config.group_size};",
-        f"constexpr unsigned WINDOW_WIDTH = {window.payload.width};",
-        f"constexpr unsigned WINDOW_DATA_SHIFT = {data[0]};",
-        f"constexpr unsigned WINDOW_ADDRESS_SHIFT = {address[0]};",
-        f"constexpr unsigned WINDOW_LAST_SHIFT = {last[0]};",
-        f"constexpr unsigned OUTPUT_BYTES = {sinks[0].payload.num_bytes};",
-        f"constexpr unsigned NUM_SOURCES = {len(sources)};",
-        f"constexpr unsigned NUM_SINKS = {len(sinks)};",
-        f"constexpr unsigned SOURCE_BYTES[] = {{{', '.join(str(stream.payload.num_bytes) for stream in sources)}}};",
-        f"#define WINDOW_VALID {window.valid.member}",
-        f"#define WINDOW_READY {window.ready.member}",
-        f"#define WINDOW_PAYLOAD {window.payload.member}",
-        "#define ENGINE_BUSY o_busy",
-        "#define ENGINE_DONE o_done",
-    ]
-    for name, group in (("CRISP_SOURCES", sources), ("CRISP_SINKS", sinks)):
-        items = [
-            f"X({index}, {stream.valid.member}, {stream.ready.member}, {stream.payload.member})"
-            for index, stream in enumerate(group)
-        ]
-        lines.append(f"#define {name}(X) {' '.join(items)}")
-    items = [f"X({index}, {port.member}, {port.num_bytes})" for index, port in enumerate(readings)]
-    lines.append(f"#define CRISP_READINGS(X) {' '.join(items)}")
-    return "\n".join([*lines, ""])
-
-
-def _build(
-    config: Config, engine: "Component | None", header: str, *, trace: bool, log: Callable[[str], None]
-) -> Path:
-    """Return the shared library of an engine, from the cache where it is there."""
-    name = f"engine-{config.rows}x{config.columns}"
-    verilog = _verilog(config, engine)
-    flags = [*VERILATOR_FLAGS, *(["--trace-vcd"] if trace else [])]
-
-    def build(folder: Path) -> None:
-        start = time.perf_counter()
-        log(f"building the simulator of the {config.rows}x{config.columns} engine (once, kept in {folder.parent})")
-        verilate(verilog, "engine", folder=folder, flags=flags)
-        (folder / "engine_ports.h").write_text(header)
-        runtime = runtime_library(OPTIMISE)
-        objects = compile_model(folder, optimise=OPTIMISE, trace=trace, extra=[HARNESS])
-        command = [compiler(), "-shared", "-Wl,-Bsymbolic", *objects, str(runtime), "-lpthread", "-o", "engine.so"]
-        execute(command, folder=folder, log=folder / "build.log")
-        for leftover in [*objects, *(str(path.relative_to(folder)) for path in (folder / "model").iterdir())]:
-            (folder / leftover).unlink()
-        log(f"built it in {time.perf_counter() - start:.0f} s")
-
-    key = [verilog, header, HARNESS.read_text(), OPTIMISE, *flags, find_verilator().version, compiler_version()]
-    return build_cached(name, key, build) / "engine.so"
-
-
-def _verilog(config: Config, engine: "Component | None") -> str:
-    """Return the Verilog of an engine; that of the real one is cached too, by the sources it is made from."""
-    import amaranth
-    import crisp.arch
-    import crisp_hw.engine
-
-    if engine is not None:
-        return to_verilog(engine, "engine")
-    folders = [Path(crisp_hw.engine.__file__).parent, Path(crisp.arch.__file__).parent]
-    files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-
-    def build(folder: Path) -> None:
-        (folder / "engine.v").write_text(to_verilog(crisp_hw.engine.LayerEngine(config), "engine"))
-
-    key = [repr(config), amaranth.__version__, *(part for path in files for part in (path.name, path.read_bytes()))]
-    return (build_cached(f"verilog-{config.rows}x{config.columns}", key, build) / "engine.v").read_text()
 
 
 def _load(path: Path) -> ctypes.CDLL:

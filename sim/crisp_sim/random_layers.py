@@ -121,10 +121,9 @@ def random_layer(config: Config, case: Case | str, *, seed: int) -> tuple[Produc
     block = case.block or int(rng.choice([size for size in (rows, 16, 32, 64) if size >= max(rows, group)]))
     shape = _draw_shape(case, config, block, rng)
     pattern = _draw_pattern(case, shape, block, group, rng)
-    steps = int(pattern.row_steps.max()) * -(-shape[0] // rows)
-    if steps > config.weight_buffer_depth or pattern.groups > config.column_buffer_depth:
-        # Too large a draw: the same case with the smallest shape that shows it.
-        shape = (min(shape[0], 2 * block), min(shape[1], 2 * block))
+    while not _fits(pattern, config):
+        # Too large a draw: the same case, smaller, which shows as much.
+        shape = (max(1, shape[0] // 2), max(1, shape[1] * 2 // 3))
         pattern = _draw_pattern(case, shape, block, group, rng)
     weights = _draw_weights(case, pattern, rng)
     packed = pack(weights, pattern, rows=rows, layer=case.name)
@@ -152,6 +151,18 @@ def _draw_shape(case: Case, config: Config, block: int, rng: np.random.Generator
     channels = case.channels or int(rng.integers(1, channels_max + 1))
     inputs = case.inputs or int(rng.integers(1, min(5 * block, config.column_buffer_depth * config.group_size) + 1))
     return channels, inputs
+
+
+def _fits(pattern: Pattern, config: Config) -> bool:
+    """Tell whether a layer of this pattern fits the buffers that random shapes can overflow."""
+    tile_steps = np.repeat(pattern.row_steps, pattern.block // config.rows)[: -(-pattern.shape[0] // config.rows)]
+    return (
+        tile_steps.sum() <= config.weight_buffer_depth
+        and pattern.kept.sum() <= config.entry_buffer_depth
+        and pattern.groups <= config.column_buffer_depth
+        and len(tile_steps) * config.rows <= config.channel_buffer_depth
+        and pattern.block_rows <= config.block_row_buffer_depth
+    )
 
 
 def _draw_pattern(case: Case, shape: tuple[int, int], block: int, group: int, rng: np.random.Generator) -> Pattern:
@@ -196,11 +207,9 @@ def _draw_values(case: Case, shape: tuple[int, ...], rng: np.random.Generator, *
     return values
 
 
-def _draw_scales(
-    case: Case, weights: np.ndarray, x: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _draw_scales(case: Case, weights: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw bias, multiplier and shift of every channel."""
-    channels = weights.shape[0]
+    channels = int(weights.shape[0])
     if case.scale == "random":
         bias = rng.integers(-(2**31), 2**31, channels, dtype=np.int64).astype(np.int32)
         bias[rng.random(channels) < 0.5] //= 2**16

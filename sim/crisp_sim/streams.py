@@ -94,8 +94,7 @@ class StreamMonitor:
         payload = self.read_payload()
         if self._held is not None and payload != self._held:
             raise AssertionError(
-                f"{self.name}: payload changed from {self._held:#x} to {payload:#x} in cycle {self.bench.cycle} "
-                f"before it was taken"
+                f"{self.name}: payload changed from {self._held:#x} to {payload:#x} in cycle {self.bench.cycle} before it was taken"
             )
         if not int(self.ready.value):
             self._held = payload
@@ -120,8 +119,7 @@ class StreamMonitor:
         for index, (before, after) in enumerate(zip(self.cycles, self.cycles[1:], strict=False)):
             if after - before > cycles_per_transfer:
                 raise AssertionError(
-                    f"{self.name}: {after - before} cycles from transfer {index} in cycle {before} to the next, "
-                    f"not {cycles_per_transfer}"
+                    f"{self.name}: {after - before} cycles from transfer {index} in cycle {before} to the next, not {cycles_per_transfer}"
                 )
 
 
@@ -138,9 +136,7 @@ class StreamSource(StreamMonitor):
         Probability of an idle cycle before each transfer; the default follows the bench's mode.
     """
 
-    def __init__(
-        self, bench: "Bench", name: str, encode: Callable[[Any], int] = _same, idle: float | None = None
-    ) -> None:
+    def __init__(self, bench: "Bench", name: str, encode: Callable[[Any], int] = _same, idle: float | None = None) -> None:
         super().__init__(bench, name)
         self.encode = encode
         self.idle = (0.5 if bench.mode is Mode.IDLE else 0.0) if idle is None else idle
@@ -203,9 +199,7 @@ class StreamSink(StreamMonitor):
         Probability of a cycle without ready; the default follows the bench's mode.
     """
 
-    def __init__(
-        self, bench: "Bench", name: str, decode: Callable[[int], Any] = _same, stall: float | None = None
-    ) -> None:
+    def __init__(self, bench: "Bench", name: str, decode: Callable[[int], Any] = _same, stall: float | None = None) -> None:
         super().__init__(bench, name, decode)
         self.stall = (0.5 if bench.mode is Mode.BACKPRESSURE else 0.0) if stall is None else stall
         self.random = random.Random(f"{bench.seed} {name}")
@@ -257,8 +251,7 @@ class StreamSink(StreamMonitor):
             (got,) = await self.receive(1, patience)
             if got != value:
                 raise AssertionError(
-                    f"{self.name}: value {index} must be {_show(value)}, not {_show(got)}, "
-                    f"in cycle {self.cycles[self._checked - 1]}"
+                    f"{self.name}: value {index} must be {_show(value)}, not {_show(got)}, in cycle {self.cycles[self._checked - 1]}"
                 )
 
     async def expect_nothing(self, cycles: int) -> None:
@@ -418,10 +411,7 @@ def layout_codec(shape: Any) -> tuple[Callable[[Any], int], Callable[[int], Any]
             return word
 
         def decode(word: int) -> Any:
-            pairs = [
-                (key, decode_field((word >> offset) & ((1 << width) - 1)))
-                for key, offset, width, (_, decode_field) in fields
-            ]
+            pairs = [(key, decode_field((word >> offset) & ((1 << width) - 1))) for key, offset, width, (_, decode_field) in fields]
             return [value for _, value in pairs] if is_array else dict(pairs)
 
         return encode, decode

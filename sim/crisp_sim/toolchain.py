@@ -123,8 +123,7 @@ def find_libpython() -> Path:
     found = finder.find_libpython()
     if found is None:
         raise ToolError(
-            "Python's shared library is missing: run `make setup`, or install it (Debian: libpython3.11) "
-            "and set LIBPYTHON_LOC to its path"
+            "Python's shared library is missing: run `make setup`, or install it (Debian: libpython3.11) and set LIBPYTHON_LOC to its path"
         )
     return Path(found)
 

@@ -4,15 +4,11 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .cache import build_cached
 from .toolchain import Verilator, compiler, compiler_version, execute, find_verilator
 
-if TYPE_CHECKING:
-    from amaranth.lib.wiring import Component
-
-__all__ = ["PREFIX", "compile_model", "public_ports", "runtime_library", "to_verilog", "top_ports", "verilate"]
+__all__ = ["PREFIX", "compile_model", "public_ports", "runtime_library", "top_ports", "verilate"]
 
 #: Class name of the model in C++.
 PREFIX = "Vtop"
@@ -24,21 +20,6 @@ COMMON_FLAGS = ["-std=gnu++17", "-fPIC", "-faligned-new", "-DVM_COVERAGE=0", "-D
 
 #: Below this many bytes of generated C++ one translation unit compiles fastest: each one parses the headers anew, 1 s.
 SINGLE_UNIT_BYTES = 400_000
-
-
-def to_verilog(component: "Component", name: str) -> str:
-    """Convert a component to Verilog with the top module ``name``."""
-    try:
-        from crisp_hw.verilog import emit
-    except ModuleNotFoundError:
-        import sys
-
-        from amaranth.back import verilog
-
-        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-
-    return emit(component, name)
 
 
 def define_trace(trace: bool) -> list[str]:

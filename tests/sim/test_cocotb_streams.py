@@ -10,6 +10,7 @@ import pytest
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from crisp_sim.cocotb_runner import parameters, simulate
 from crisp_sim.errors import BuildError, CocotbFailure, ToolError
 from crisp_sim.streams import MODES, Bench, Mode, layout_codec
