@@ -9,6 +9,9 @@ from .errors import PatternError
 
 __all__ = ["Pattern", "check", "check_uniform"]
 
+#: Largest block whose groups and row tiles the fields of a layer's command can count, for every M and number of rows.
+MAX_BLOCK = 64
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pattern:
@@ -19,7 +22,7 @@ class Pattern:
     shape : tuple of int
         (O, K), without padding.
     block : int
-        B, a power of two.
+        B, a power of two up to 64.
     group : int
         M, a power of two no larger than B.
     n : numpy.ndarray
@@ -49,6 +52,8 @@ class Pattern:
                 raise PatternError(f"{name} must be a power of two, not {value}")
         if not 2 <= self.group <= 16:
             raise PatternError(f"group must be one of 2, 4, 8, 16, not {self.group}")
+        if self.block > MAX_BLOCK:
+            raise PatternError(f"block must be at most {MAX_BLOCK}, not {self.block}")
         if self.group > self.block:
             raise PatternError(f"group must not be larger than block = {self.block}, not {self.group}")
         if len(self.shape) != 2 or min(self.shape) < 1:

@@ -71,6 +71,7 @@ def test_block_rows_that_differ() -> None:
     [
         ((4, 8), 12, 4, [[1]], "block must be a power of two, not 12"),
         ((4, 8), 0, 4, [[1]], "block must be a power of two, not 0"),
+        ((4, 8), 128, 4, [[1]], "block must be at most 64, not 128"),
         ((4, 8), 8, 3, [[1]], "group must be a power of two, not 3"),
         ((4, 8), 8, 1, [[1]], "group must be one of 2, 4, 8, 16, not 1"),
         ((4, 8), 32, 32, [[1]], "group must be one of 2, 4, 8, 16, not 32"),
