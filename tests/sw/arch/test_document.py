@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from crisp.arch import COUNTERS, WORDS, PackedWeights, unpack
+from crisp.arch.document import example_weights, formats_markdown, write_docs
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_formats_page_is_up_to_date() -> None:
+    assert (DOCS / "formats.md").read_text(encoding="utf-8") == formats_markdown(), "docs/formats.md is stale: run `crisp docs`"
+
+
+def test_docs_are_written(tmp_path: Path) -> None:
+    assert write_docs(tmp_path / "docs") == [tmp_path / "docs" / "formats.md"]
+    assert (tmp_path / "docs" / "formats.md").read_text(encoding="utf-8") == formats_markdown()
+
+
+def test_every_field_is_listed() -> None:
+    for word in (*WORDS, COUNTERS):
+        section = formats_markdown().split(f"### `{word.name}`: {word.width} bits\n")[1].split("#")[0]
+        for field in word.fields:
+            assert f"| `{field.name}` | {'yes' if field.signed else 'no'} | {field.low} to {field.high} | {field.doc} |" in section
+
+
+def test_bytes_of_the_example_are_the_example() -> None:
+    page = formats_markdown().split("### Example")[1].split("## Words")[0]
+    data = bytes.fromhex("".join(line.split("`")[1] for line in page.splitlines() if line.endswith("` |")))
+    weights, pattern = example_weights()
+    read = PackedWeights.from_bytes(data, pattern.shape, pattern.block, pattern.group, 4)
+    assert read.pattern == pattern
+    assert unpack(read).tolist() == weights.tolist()
