@@ -2,7 +2,7 @@
 
 from .errors import PruneError
 from .loop import Iteration, PrunedModel, prune
-from .options import Competition, PruneOptions
+from .options import PruneOptions
 from .saliency import Saliency
 
-__all__ = ["Competition", "Iteration", "PruneError", "PruneOptions", "PrunedModel", "Saliency", "prune"]
+__all__ = ["Iteration", "PruneError", "PruneOptions", "PrunedModel", "Saliency", "prune"]

@@ -41,7 +41,13 @@ def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = ()) -> dict[st
 
 @torch.no_grad()
 def output_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torch.Tensor) -> dict[str, int]:
-    """Return how many pixels each of ``layers`` puts out for one ``image``, float32 [1, C, H, W]: what each of its weights is used for."""
+    """Return how many pixels each of ``layers`` puts out for one ``image``, float32 [1, C, H, W]: what each of its weights is used for.
+
+    Raises
+    ------
+    PruneError
+        When a layer is not used.
+    """
     model.eval()
     pixels: dict[str, int] = {}
 
@@ -57,6 +63,9 @@ def output_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torc
     finally:
         for handle in handles:
             handle.remove()
+    for name in layers:
+        if name not in pixels:
+            raise PruneError(f"{name}: a pruned layer must be used by the network, but is not; name it in keep_dense")
     return pixels
 
 

@@ -23,7 +23,7 @@ from .errors import PruneError
 from .finetune import Trainer
 from .layers import mask_from_matrix, output_pixels, prunable_layers, weight_matrix
 from .masks import choose_masks
-from .options import Competition, PruneOptions
+from .options import PruneOptions
 from .saliency import measure_saliency
 from .ste import dense_weight, hide, reveal, seen_weight
 
@@ -129,9 +129,8 @@ def prune(
         parameter.requires_grad_(True)
     layers = prunable_layers(pruned, options.keep_dense)
     exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
-    by_cycles = options.competition is Competition.CYCLES
     pixels = output_pixels(pruned, layers, torch.from_numpy(normalize(training.images[:1])))
-    price = {name: float(pixels.get(name, 1)) if by_cycles else 1.0 for name in layers}
+    price = {name: pixels[name] ** options.cycle_emphasis for name in layers}
     dense_accuracy = accuracy(pruned, validation)
     trainer = Trainer(pruned, training, options)
     masks: dict[str, np.ndarray] = {}

@@ -1,19 +1,11 @@
 """Settings of pruning."""
 
 import dataclasses
-import enum
 
 from .errors import PruneError
 from .saliency import Saliency
 
-__all__ = ["Competition", "PruneOptions"]
-
-
-class Competition(enum.Enum):
-    """What rank-columns of different layers compete by."""
-
-    WEIGHTS = "weights"  #: salience for each weight they keep: the smallest network of a salience
-    CYCLES = "cycles"  #: salience for each multiplication, weights x output pixels: the fastest network of a salience
+__all__ = ["PruneOptions"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +24,10 @@ class PruneOptions:
         Share of each layer's rank-columns that stays in any case, 0 to 1; at least one always does.
     saliency : Saliency
         What weights compete by.
-    competition : Competition
-        What rank-columns of different layers compete by.
+    cycle_emphasis : float
+        What rank-columns of different layers compete by, 0 to 1: salience / (weights x output pixels ** cycle_emphasis). At 0 a weight
+        costs the same everywhere, which keeps the early layers, whose weights are used for many pixels, and gives the smallest network of
+        a salience; at 1 a multiplication does, which gives the fastest.
     gradient_floor : float
         See `measure_saliency`.
     saliency_images : int
@@ -67,7 +61,7 @@ class PruneOptions:
     block: int = 16
     floor: float = 0.1
     saliency: Saliency = Saliency.ABSOLUTE
-    competition: Competition = Competition.WEIGHTS
+    cycle_emphasis: float = 0.5
     gradient_floor: float = 0.0
     saliency_images: int = 1024
     comeback: float = 0.3
@@ -90,7 +84,7 @@ class PruneOptions:
             raise PruneError(f"n must be from 1 to group = {self.group}, not {self.n}")
         if self.block not in (16, 32, 64):
             raise PruneError(f"block must be one of 16, 32, 64, not {self.block}")
-        for name in ("floor", "comeback"):
+        for name in ("floor", "cycle_emphasis", "comeback"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PruneError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         for name in ("iterations", "batch", "saliency_images"):

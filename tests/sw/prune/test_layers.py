@@ -38,6 +38,13 @@ def test_pixels_that_a_weight_is_used_for():
     assert not model.layer1[0].conv1._forward_hooks
 
 
+def test_layer_that_is_not_used():
+    model = small_net()
+    model.spare = nn.Linear(2, 2)
+    with pytest.raises(PruneError, match="spare: a pruned layer must be used by the network, but is not; name it in keep_dense"):
+        output_pixels(model, {"spare": model.spare}, torch.zeros(1, 1, 12, 12))
+
+
 @pytest.mark.parametrize("shape", [(5, 6, 3, 3), (5, 2, 3, 3), (7, 10)])
 def test_mask_goes_where_its_weight_is(shape):
     weight = torch.randn(shape)
