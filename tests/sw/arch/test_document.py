@@ -1,6 +1,7 @@
+import dataclasses
 from pathlib import Path
 
-from crisp.arch import COUNTERS, WORDS, PackedWeights, unpack
+from crisp.arch import COUNTERS, PRESETS, WORDS, Config, PackedWeights, unpack
 from crisp.arch.document import example_weights, formats_markdown, write_docs
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -29,3 +30,14 @@ def test_bytes_of_the_example_are_the_example() -> None:
     read = PackedWeights.from_bytes(data, pattern.shape, pattern.block, pattern.group, 4)
     assert read.pattern == pattern
     assert unpack(read).tolist() == weights.tolist()
+
+
+def test_contract_lists_the_configuration() -> None:
+    lines = (DOCS / "contract.md").read_text(encoding="utf-8").splitlines()
+    configs = [Config.preset(name) for name in PRESETS]
+    assert any(line.startswith(f"| field | {' | '.join(PRESETS)} |") for line in lines)
+    rows = {f"`{field.name}`": [getattr(config, field.name) for config in configs] for field in dataclasses.fields(Config)}
+    rows["*multipliers*"] = [config.macs for config in configs]
+    rows["*KiB on chip*"] = [f"{config.on_chip_bytes / 1024:.1f}" for config in configs]
+    for name, values in rows.items():
+        assert any(line.startswith(f"| {name} | {' | '.join(map(str, values))} |") for line in lines), name
