@@ -1,6 +1,6 @@
 """Networks, their checkpoints, and judging them."""
 
-from .checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
+from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .evaluate import accuracy, logits
 from .head import ModelError, select_classes
 from .layout import channels_last
@@ -13,7 +13,6 @@ __all__ = [
     "accuracy",
     "channels_last",
     "load_checkpoint",
-    "load_weights",
     "logits",
     "resnet20",
     "save_checkpoint",

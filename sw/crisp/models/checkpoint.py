@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -12,7 +13,7 @@ from crisp.arch.errors import CrispError
 
 from .resnet import resnet20
 
-__all__ = ["ARCHITECTURES", "CheckpointError", "load_checkpoint", "load_weights", "save_checkpoint"]
+__all__ = ["ARCHITECTURES", "CheckpointError", "build_model", "fill_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
 
 #: Networks that a checkpoint can name.
 ARCHITECTURES = {"resnet20": resnet20}
@@ -22,7 +23,7 @@ class CheckpointError(CrispError):
     """A checkpoint cannot be read, or does not belong to the network it is read for."""
 
 
-def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> None:
+def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str], extra: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write the parameters and buffers of ``model`` to ``path``, by way of a temporary file.
 
     Parameters
@@ -33,29 +34,41 @@ def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str]) -
         Network.
     metadata : mapping
         Text by name. ``architecture`` and ``num_classes`` are what `load_checkpoint` needs.
+    extra : mapping, optional
+        More tensors, under names that the network does not use.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary, metadata=dict(metadata))
+    tensors = {**model.state_dict(), **(extra or {})}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=dict(metadata))
     os.replace(temporary, path)
 
 
-def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
-    """Fill ``model`` from the safetensors file ``path`` and return the file's metadata.
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of the safetensors file ``path``.
 
     Raises
     ------
     CheckpointError
-        When the file is absent or damaged, lacks a tensor of the network, or has one too many or of another shape.
+        When the file is absent or damaged.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: must be a file, but there is none; train a network with `crisp train`")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: must be a safetensors file, not something damaged ({error}); train it again") from error
+
+
+def fill_model(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill ``model`` with ``tensors``, which were read from ``path``.
+
+    Raises
+    ------
+    CheckpointError
+        When a tensor of the network is missing, or there is one too many or of another shape.
+    """
     wanted = model.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         verb = "lacks" if name in wanted else "has the unknown"
@@ -65,8 +78,23 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
             raise CheckpointError(
                 f"{path}: tensor {name} must have shape {list(tensor.shape)}, not {list(tensors[name].shape)}; it is another network's"
             )
-    model.load_state_dict(tensors)
-    return metadata
+    model.load_state_dict(dict(tensors))
+
+
+def build_model(path: Path, metadata: Mapping[str, str]) -> nn.Module:
+    """Return the untrained network that the metadata of ``path`` name.
+
+    Raises
+    ------
+    CheckpointError
+        When they name no known architecture or no sensible number of classes.
+    """
+    architecture, num_classes = metadata.get("architecture"), metadata.get("num_classes", "")
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(f"{path}: architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture!r}")
+    if not num_classes.isdecimal() or not 2 <= int(num_classes) <= 100_000:
+        raise CheckpointError(f"{path}: num_classes must be a number from 2 to 100000, not {num_classes!r}")
+    return ARCHITECTURES[architecture](num_classes=int(num_classes))
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, str]]:
@@ -75,20 +103,9 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, str]]:
     Raises
     ------
     CheckpointError
-        When `load_weights` does, or when the metadata name no known architecture.
+        When the file is absent or damaged, names no known network, or its tensors do not fit that.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: must be a file, but there is none; train a network with `crisp train`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: must be a safetensors file, not something damaged ({error}); train it again") from error
-    architecture, num_classes = metadata.get("architecture"), metadata.get("num_classes", "")
-    if architecture not in ARCHITECTURES:
-        raise CheckpointError(f"{path}: architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture!r}")
-    if not num_classes.isdecimal() or not 2 <= int(num_classes) <= 100_000:
-        raise CheckpointError(f"{path}: num_classes must be a number from 2 to 100000, not {num_classes!r}")
-    model = ARCHITECTURES[architecture](num_classes=int(num_classes))
-    load_weights(path, model)
+    tensors, metadata = read_tensors(path)
+    model = build_model(path, metadata)
+    fill_model(path, model, tensors)
     return model.eval(), metadata

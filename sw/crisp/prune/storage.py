@@ -1,0 +1,78 @@
+"""Pruned networks on disk: a checkpoint with the patterns in it, checked against each other when it is read."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from crisp.arch import Pattern, check
+from crisp.models.checkpoint import CheckpointError, build_model, fill_model, read_tensors, save_checkpoint
+
+from .layers import weight_matrix
+from .loop import Iteration, PrunedModel
+from .options import PruneOptions
+from .saliency import Saliency
+
+__all__ = ["load_pruned", "save_pruned"]
+
+#: Before the name of a layer: its pattern's N of each block, uint8 [block rows, block columns].
+PREFIX = "pattern:"
+
+
+def save_pruned(path: Path, pruned: PrunedModel, architecture: str = "resnet20") -> None:
+    """Write ``pruned`` to ``path``; ``architecture`` is the name of its network."""
+    options = {**dataclasses.asdict(pruned.options), "saliency": pruned.options.saliency.value}
+    metadata = {
+        "architecture": architecture,
+        "num_classes": str(len(pruned.classes)),
+        "classes": json.dumps(pruned.classes),
+        "options": json.dumps(options),
+        "dense_validation_accuracy": repr(pruned.dense_validation_accuracy),
+        "history": json.dumps([dataclasses.asdict(iteration) for iteration in pruned.history]),
+    }
+    extra = {PREFIX + name: torch.from_numpy(pattern.n.copy()) for name, pattern in pruned.patterns.items()}
+    save_checkpoint(path, pruned.model, metadata, extra)
+
+
+def load_pruned(path: Path) -> PrunedModel:
+    """Read what `save_pruned` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is absent, damaged, or holds no pruned network.
+    PatternError
+        When weights do not obey their patterns.
+    PruneError
+        When the options in it break a rule.
+    """
+    tensors, metadata = read_tensors(path)
+    found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    model = build_model(path, metadata)
+    fill_model(path, model, {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)})
+    try:
+        settings = json.loads(metadata["options"])
+        settings = {**settings, "saliency": Saliency(settings["saliency"]), "keep_dense": tuple(settings["keep_dense"])}
+        options = PruneOptions(**settings)
+        history = tuple(Iteration(**iteration) for iteration in json.loads(metadata["history"]))
+        classes = tuple(int(label) for label in json.loads(metadata["classes"]))
+        dense_accuracy = float(metadata["dense_validation_accuracy"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: must say how it was pruned, but lacks {error}; prune again") from error
+    patterns = {}
+    for name, n in found.items():
+        try:
+            matrix = weight_matrix(model.get_submodule(name).get_parameter("weight"), options.group)
+        except AttributeError as error:
+            raise CheckpointError(f"{path}: a pattern must belong to a layer of the network, not to {name!r}; prune again") from error
+        patterns[name] = Pattern((matrix.shape[0], matrix.shape[1]), options.block, options.group, n.numpy())
+        check(matrix, patterns[name], layer=name)
+    return PrunedModel(
+        model=model.eval(),
+        patterns=patterns,
+        classes=classes,
+        options=options,
+        dense_validation_accuracy=dense_accuracy,
+        history=history,
+    )

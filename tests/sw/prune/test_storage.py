@@ -1,0 +1,59 @@
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tests.sw.small import striped_split
+
+from crisp.arch import PatternError
+from crisp.data import Dataset
+from crisp.models import CheckpointError, load_checkpoint, resnet20, save_checkpoint
+from crisp.prune import PruneOptions, load_pruned, prune, save_pruned
+from crisp.prune.storage import PREFIX
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    torch.manual_seed(0)
+    split = striped_split(60, 3, 8, 0)
+    options = PruneOptions(iterations=1, final_images=16, saliency_images=16, batch=16, keep_dense=("layer1.0.conv1",))
+    return prune(resnet20(num_classes=3), Dataset("stripes", "made", ("a", "b", "c"), split, split), (2, 0), options)
+
+
+def test_what_is_saved_is_loaded(pruned, tmp_path):
+    save_pruned(tmp_path / "a.safetensors", pruned)
+    loaded = load_pruned(tmp_path / "a.safetensors")
+    for field in ("patterns", "classes", "options", "dense_validation_accuracy", "history", "sparsity"):
+        assert getattr(loaded, field) == getattr(pruned, field), field
+    assert all(torch.equal(tensor, loaded.model.state_dict()[name]) for name, tensor in pruned.model.state_dict().items())
+
+
+def test_weights_that_break_their_pattern(pruned, tmp_path):
+    save_pruned(tmp_path / "a.safetensors", pruned)
+    change(tmp_path / "a.safetensors", {"layer2.1.conv1.weight": torch.ones(32, 32, 3, 3)})
+    with pytest.raises(PatternError, match=r"layer2\.1\.conv1: row 0, group"):
+        load_pruned(tmp_path / "a.safetensors")
+
+
+def test_pattern_of_no_layer(pruned, tmp_path):
+    save_pruned(tmp_path / "a.safetensors", pruned)
+    change(tmp_path / "a.safetensors", {PREFIX + "layer9": torch.ones(1, 1, dtype=torch.uint8)})
+    with pytest.raises(CheckpointError, match="a pattern must belong to a layer of the network, not to 'layer9'; prune again"):
+        load_pruned(tmp_path / "a.safetensors")
+
+
+def test_checkpoint_that_was_not_pruned(tmp_path):
+    save_checkpoint(tmp_path / "a.safetensors", resnet20(), {"architecture": "resnet20", "num_classes": "10"})
+    with pytest.raises(CheckpointError, match="must say how it was pruned, but lacks 'options'; prune again"):
+        load_pruned(tmp_path / "a.safetensors")
+
+
+def test_pruned_network_is_no_plain_checkpoint(pruned, tmp_path):
+    save_pruned(tmp_path / "a.safetensors", pruned)
+    with pytest.raises(CheckpointError, match="has the unknown tensor pattern:layer1"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def change(path, tensors):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({**load_file(path), **tensors}, path, metadata)
