@@ -1,0 +1,109 @@
+"""The command line: ``crisp COMMAND``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from crisp.arch import CrispError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prune a network for its user's classes and run it on a sparse accelerator.")
+
+Data = Annotated[str, typer.Option(help="Folder with the data set; default looks in the usual places.")]
+Seed = Annotated[int, typer.Option(help="Source of everything random.")]
+
+
+@app.command()
+def demo(
+    classes: Annotated[str, typer.Option(help="The user's classes, names or numbers separated by commas; default draws three.")] = "",
+    config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML file.")] = "default",
+    images: Annotated[int, typer.Option(help="Test images that run through the RTL.")] = 8,
+    sparsity: Annotated[float, typer.Option(help="Share of weights that becomes zero.")] = 0.9,
+    seed: Seed = 1,
+    data: Data = "",
+    checkpoint: Annotated[Path | None, typer.Option(help="Trained network.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the record and the chart.")] = Path("build/demo"),
+) -> None:
+    """Prune a trained network for a few classes and run every layer on the RTL, against the golden model and the dense network."""
+    from crisp.demo import CHECKPOINT, DemoOptions, run_demo
+
+    options = DemoOptions(
+        classes=classes,
+        config=config,
+        images=images,
+        sparsity=sparsity,
+        seed=seed,
+        data=data,
+        checkpoint=checkpoint or CHECKPOINT,
+        output=output,
+    )
+    result = run_demo(options, Console())
+    if not result.comparison.bits_equal:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    output: Annotated[Path | None, typer.Option(help="Checkpoint to write.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
+    seed: Seed = 1,
+    data: Data = "",
+) -> None:
+    """Train the network that the demonstration prunes. Interrupted, it goes on where it stopped."""
+    import torch
+
+    from crisp.data import load_dataset
+    from crisp.demo import CHECKPOINT
+    from crisp.progress import draw_progress
+    from crisp.train import TrainOptions
+    from crisp.train import train as run
+
+    torch.set_num_threads(1)
+    console = Console()
+    dataset = load_dataset(data or None, tell=console.print)
+    options = TrainOptions(epochs=epochs, seed=seed)
+    command = f"crisp train --epochs {epochs} --seed {seed}"
+    path = output or CHECKPOINT
+    with draw_progress(console) as progress:
+        metadata = run(dataset, path, options, state=Path("build/train") / f"{path.stem}.pt", command=command, progress=progress)
+    console.print(metadata)
+
+
+@app.command()
+def bench(
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results"),
+    only: Annotated[str, typer.Option(help="Run only these, separated by commas: see the list that a wrong name prints.")] = "",
+) -> None:
+    """Measure everything that the README's tables show; minutes."""
+    from crisp.bench import run_benchmarks
+
+    run_benchmarks(output, [name for name in only.split(",") if name], Console())
+
+
+@app.command()
+def docs(
+    check: Annotated[bool, typer.Option("--check", help="Only tell whether they are up to date.")] = False,
+) -> None:
+    """Write the documents that are generated from declarations and results."""
+    from crisp.document import write_documents
+
+    stale = write_documents(Path(), check=check)
+    for path in stale:
+        typer.echo(f"{'stale' if check else 'written'}: {path}")
+    if check and stale:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an error that a user can meet is one line, not a traceback."""
+    try:
+        app()
+    except CrispError as error:
+        Console(stderr=True).print(f"crisp: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

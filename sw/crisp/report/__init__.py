@@ -1,0 +1,17 @@
+"""What was measured: records that JSON can hold, tables, charts."""
+
+from .chart import draw_layers
+from .provenance import provenance, write_json
+from .records import Comparison, LayerRecord
+from .table import accuracy_table, layer_table, markdown_table
+
+__all__ = [
+    "Comparison",
+    "LayerRecord",
+    "accuracy_table",
+    "draw_layers",
+    "layer_table",
+    "markdown_table",
+    "provenance",
+    "write_json",
+]
