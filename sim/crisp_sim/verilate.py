@@ -52,12 +52,12 @@ def runtime_library(optimise: str) -> Path:
         def compile_source(name: str) -> str:
             source = verilator.include / f"{name}.cpp"
             command = [compiler(), *flags, *include_flags(verilator), "-c", str(source), "-o", f"{name}.o"]
-            execute(command, folder=folder, log=folder / f"{name}.log")
+            execute(command, folder=folder, log=folder / "build.log")
             return f"{name}.o"
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_source, RUNTIME))
-        execute(["ar", "rcs", "libverilated.a", *objects], folder=folder, log=folder / "ar.log")
+        execute(["ar", "rcs", "libverilated.a", *objects], folder=folder, log=folder / "build.log")
         for name in objects:
             (folder / name).unlink()
 
@@ -119,7 +119,7 @@ def compile_model(folder: Path, *, optimise: str, trace: bool, extra: list[Path]
         execute(
             [compiler(), *flags, level, "-c", str(source), "-o", name],
             folder=folder,
-            log=folder / f"{source.stem}.log",
+            log=folder / "build.log",
         )
         return name
 

@@ -117,7 +117,9 @@ class StandIn(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        words_taken, words_left, started = Signal(32), Signal(32), Signal()
+        words_taken = Signal(32)
+        words_left = Signal(32)
+        started = Signal()
         window_open = started & (words_taken != 3) if self.fault == "deaf_window" else 1
         m.d.comb += [self.i_step.ready.eq(self.fault != "deaf_load"), self.i_window.ready.eq(window_open)]
         m.d.comb += [self.i_count.ready.eq(1), self.i_entry.ready.eq(1), self.i_channel.ready.eq(1), self.i_layer.ready.eq(1)]
