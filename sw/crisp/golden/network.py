@@ -22,9 +22,11 @@ Backend = Callable[[ProductLayer, np.ndarray], np.ndarray]
 
 
 def exact_product(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
-    """Compute a product layer as `run_layer` does, to the bit, but by a floating-point matrix product, which is much faster.
+    """Compute a product layer as `run_layer` does, to the bit, but in floating point, which is much faster.
 
-    It is exact since every partial sum is an integer below 2^24 in float32, or below 2^53 in float64.
+    It is exact since every number is one that floating point holds: sums are integers below 2^24 in float32 (or, where K is long, below
+    2^53 in float64), a sum with bias times a multiplier is an integer below 2^49, and a shift changes only the exponent. ``rint`` rounds
+    half to even, as `requantize` does.
 
     Parameters
     ----------
@@ -47,9 +49,12 @@ def exact_product(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
         raise LayerError(f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}")
     weights = unpack(layer.packed)
     exact = np.float32 if weights.shape[1] * 2**14 <= 2**24 else np.float64
-    accumulator = (weights.astype(exact) @ x[: weights.shape[1]].astype(exact)).astype(np.int32)
-    bias, multiplier, shift = layer.bias[:, None], layer.multiplier[:, None], layer.shift[:, None]
-    return requantize(accumulator, bias, multiplier, shift, layer.output_zero_point, layer.clamp_min, layer.clamp_max)
+    y = (weights.astype(exact) @ x[: weights.shape[1]].astype(exact)).astype(np.float64)
+    y += layer.bias[:, None]
+    y *= np.ldexp(layer.multiplier.astype(np.float64), -layer.shift.astype(np.int64))[:, None]
+    np.rint(y, out=y)
+    y += layer.output_zero_point
+    return np.clip(y, layer.clamp_min, layer.clamp_max, out=y).astype(np.int8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

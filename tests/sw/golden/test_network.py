@@ -48,6 +48,24 @@ def test_fast_product_equals_the_engine():
         assert np.array_equal(exact_product(node.layer, columns), run_layer(node.layer, columns))
 
 
+def test_fast_product_rounds_as_the_engine_does():
+    """Sums that lie on halves, with every sign and parity, and the largest shift."""
+    matrix = np.zeros((3, 4), np.int8)
+    matrix[:, 0] = (1, 3, -1)
+    layer = ProductLayer(
+        "halves",
+        pack(matrix, Pattern.dense(matrix.shape, 16, 4), rows=1),
+        np.array([0, 1, 2**31 - 1], np.int32),
+        np.array([2**15, 2**15, 2**16 - 1], np.uint16),
+        np.array([16, 17, 40], np.uint8),
+        5,
+    )
+    x = np.zeros((4, 256), np.int8)
+    x[0] = np.arange(-128, 128)
+    assert np.array_equal(exact_product(layer, x), run_layer(layer, x))
+    assert len(np.unique(run_layer(layer, x)[0])) > 100
+
+
 def test_extreme_sums_are_exact():
     matrix = np.full((1, 2048), 127, np.int8)
     pattern = Pattern.dense(matrix.shape, 16, 4)

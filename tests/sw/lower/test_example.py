@@ -21,7 +21,7 @@ def example():
 def test_example_goes_all_the_way(example, tmp_path, capsys):
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "net.safetensors", resnet20(num_classes=4), {"architecture": "resnet20", "num_classes": "4"})
-    data = Dataset("stripes", "made", ("a", "b", "c", "d"), striped_split(200, 4, 28, 0), striped_split(40, 4, 28, 1))
+    data = Dataset("stripes", "made", ("a", "b", "c", "d"), striped_split(120, 4, 28, 0), striped_split(24, 4, 28, 1))
     options = PruneOptions(iterations=2, iteration_images=16, final_images=32, saliency_images=16, batch=16)
     network = example.run(data, tmp_path / "net.safetensors", [0, 2, 3], options, Config())
     printed = capsys.readouterr().out
