@@ -59,9 +59,10 @@ def test_a_block_row_without_a_block() -> None:
         check(np.zeros((16, 16)), pattern, layer="fc")
 
 
-def test_block_rows_that_differ() -> None:
-    pattern = Pattern((24, 16), 8, 4, [[1, 2], [3, 0], [2, 2]])
-    message = "fc: rule uniform: N adds up to 4 in block row 2 but to 3 in block row 0; prune equally many in every block row"
+@pytest.mark.parametrize(("last", "total"), [([2, 2], 4), ([0, 2], 2)])
+def test_block_rows_that_differ(last: list[int], total: int) -> None:
+    pattern = Pattern((24, 16), 8, 4, [[1, 2], [3, 0], last])
+    message = f"fc: rule uniform: N adds up to {total} in block row 2 but to 3 in block row 0; prune equally many in every block row"
     with raises(message):
         check(np.zeros((24, 16)), pattern, layer="fc")
 
