@@ -39,6 +39,7 @@ SCRIPT = """\
 read_rtlil <<END_OF_RTLIL
 {rtlil}
 END_OF_RTLIL
+delete s:0 x:* %d
 proc -nomux -norom
 memory_collect
 write_verilog -noattr -norename
