@@ -1,0 +1,186 @@
+"""Column buffer: windows come back skewed, and a slot is free again exactly when the last lane has read it."""
+
+import cocotb
+import numpy as np
+import pytest
+from tests.hw.bench import Process
+
+from crisp_hw.column_buffer import ColumnBuffer
+from crisp_hw.layouts import window_layout
+from crisp_sim.cocotb_runner import parameters, simulate
+from crisp_sim.streams import MODES, Bench, Mode, layout_codec
+
+
+class Issuer(Process):
+    """Read windows as the step issuer does, with a model of slots and contents that is compared in every cycle.
+
+    Parameters
+    ----------
+    bench : Bench
+        The bench.
+    source : StreamSource
+        Source of the words, made before this.
+    windows : list of numpy.ndarray
+        ``uint8`` of shape (words, columns, M): the windows that the source sends.
+    slots : int
+        Windows that fit.
+    reads : int
+        Most reads of a window.
+    pause : float
+        Probability of a cycle without a read.
+    """
+
+    def __init__(self, bench: Bench, source, windows: list[np.ndarray], *, slots: int, reads: int, pause: float) -> None:
+        super().__init__(bench)
+        self.windows, self.slots, self.reads, self.pause = windows, slots, reads, pause
+        self.source = source
+        self.random = np.random.default_rng(bench.seed)
+        self.words, self.columns, _ = windows[0].shape
+        self.first_transfer = len(source.transfers)
+        self.completed = 0
+        self.released: list[int] = []  # cycles in which windows were released
+        self.taken = 0
+        self.reads_left = 0
+        self.due: dict[tuple[int, int], bytes] = {}  # cycle and column of each group read
+        self.waits = 0  # cycles in which the source waited
+
+    @property
+    def done(self) -> bool:
+        """All windows were used and all groups have arrived."""
+        return len(self.released) == len(self.windows) and not self.due
+
+    def step(self) -> None:
+        dut, ended, cycle = self.dut, self.bench.cycle, self.bench.cycle + 1
+
+        # The cycle that ends: a slot is free once the last lane has read it, one cycle after the last but one.
+        occupied = self.completed - sum(released + self.columns <= ended for released in self.released)
+        ready = bool(int(dut.i_window__ready.value))
+        assert ready == (occupied < self.slots), f"{occupied} of {self.slots} slots are occupied"
+        taken_before = self.taken - int(dut.i_take.value)
+        assert bool(int(dut.o_available.value)) == (self.completed > taken_before)
+        self.waits += int(dut.i_window__valid.value) and not ready
+        groups = int(dut.o_groups.value).to_bytes(len(dut.o_groups) // 8, "little")
+        size = len(groups) // self.columns
+        for column in range(self.columns):
+            expected = self.due.pop((ended, column), None)
+            if expected is not None:
+                assert groups[column * size : (column + 1) * size] == expected, f"column {column}"
+
+        # The cycle that begins.
+        self.completed = (len(self.source.transfers) - self.first_transfer) // self.words
+        reads = self.random.random() >= self.pause and (self.reads_left or self.completed > self.taken)
+        takes = reads and not self.reads_left
+        releases = False
+        dut.i_address.value = int(self.random.integers(0, self.words * self.slots))
+        if reads:
+            if takes:
+                self.taken += 1
+                self.reads_left = int(self.random.integers(1, self.reads, endpoint=True))
+            self.reads_left -= 1
+            releases = not self.reads_left
+            word = int(self.random.integers(0, self.words))
+            window = self.taken - 1
+            dut.i_address.value = window % self.slots * self.words + word
+            for column in range(self.columns):
+                self.due[cycle + ColumnBuffer.LATENCY + column, column] = self.windows[window][word, column].tobytes()
+            if releases:
+                self.released.append(cycle)
+        dut.i_take.value, dut.i_release.value = int(takes), int(releases)
+
+
+async def run_layer(bench: Bench, source, *, words: int, slots: int, reads: int, windows: int = 25, pause: float) -> Issuer:
+    """Send and use the windows of a layer."""
+    dut, table = bench.dut, parameters()
+    shape = (windows, words, table["columns"], table["group_size"])
+    rng = np.random.default_rng(bench.seed + words)
+    contents = list(rng.integers(0, 256, shape, dtype=np.uint8))
+    dut.i_window_words.value, dut.i_windows.value, dut.i_load.value = words, slots, 1
+    issuer = Issuer(bench, source, contents, slots=slots, reads=reads, pause=pause)
+    for window in contents:
+        # Words may come in any order; that the last one read is the first one written again is the hardest case.
+        order = rng.permutation(words) if rng.random() < 0.5 else range(words)
+        for place, address in enumerate(order):
+            data = window[address].astype(np.int8).tolist()
+            source.send([{"address": address, "data": data, "last": place == words - 1}])
+    await bench.until(
+        lambda: issuer.done,
+        progress=lambda: len(issuer.released),
+        what=lambda: f"{len(issuer.released)} of {windows} windows were used",
+    )
+    issuer.stop()
+    dut.i_load.value = 0
+    await bench.wait(1)
+    return issuer
+
+
+def shapes() -> list[tuple[int, int]]:
+    """List words of a window and slots, for every number of slots that the component has."""
+    depth, most = parameters()["depth"], parameters()["slots"]
+    return [(words, slots) for slots in range(1, most + 1) for words in {1, depth // slots}]
+
+
+@cocotb.test()
+@cocotb.parametrize(mode=MODES)
+async def holds_windows(dut, mode: str) -> None:
+    """Layer after layer with windows of one word and of all that fit; in backpressure mode the array often waits."""
+    bench = await Bench.start(dut, mode=mode, i_load=0, i_take=0, i_release=0, i_address=0, i_window_words=1, i_windows=1)
+    encode, _ = layout_codec(window_layout(parameters()["columns"], parameters()["group_size"], len(dut.i_address)))
+    source = bench.source("i_window", encode)
+    for words, slots in shapes():
+        for reads in (1, 2 * words):
+            issuer = await run_layer(bench, source, words=words, slots=slots, reads=reads, pause=0.6 * (bench.mode is Mode.BACKPRESSURE))
+            if bench.mode is Mode.BACKPRESSURE and reads > words:
+                assert issuer.waits
+
+
+@cocotb.test()
+async def fills_while_it_is_read(dut) -> None:
+    """With a slot to spare for the skew, neither side ever waits: a word written in every cycle."""
+    columns = parameters()["columns"]
+    bench = await Bench.start(dut, i_load=0, i_take=0, i_release=0, i_address=0, i_window_words=1, i_windows=1)
+    encode, _ = layout_codec(window_layout(columns, parameters()["group_size"], len(dut.i_address)))
+    source = bench.source("i_window", encode)
+    for words, slots in shapes():
+        if (slots - 1) * words >= columns + 1:
+            first = len(source.transfers)
+            issuer = await run_layer(bench, source, words=words, slots=slots, reads=1, pause=0.0)
+            assert issuer.waits == 0
+            assert np.diff(source.cycles[first:]).tolist() == [1] * (25 * words - 1)
+
+
+@cocotb.test()
+async def empties_when_load_falls(dut) -> None:
+    """Windows that nobody used are gone, half ones too, and the next layer begins in slot 0."""
+    table = parameters()
+    slots, words = table["slots"], table["depth"] // table["slots"]
+    bench = await Bench.start(dut, i_load=1, i_take=0, i_release=0, i_address=0, i_window_words=words, i_windows=slots)
+    encode, _ = layout_codec(window_layout(table["columns"], table["group_size"], len(dut.i_address)))
+    source = bench.source("i_window", encode)
+    blank = [[0] * table["group_size"]] * table["columns"]
+    for whole, more in ((slots, 0), (slots - 1, words - 1)):
+        for place in range(whole * words + more):
+            source.send([{"address": place % words, "data": blank, "last": place % words == words - 1}])
+        await source.drain()
+        await bench.wait(5)
+        assert int(dut.o_available.value) == (whole > 0)
+        assert int(dut.i_window__ready.value) == (whole < slots)
+        dut.i_load.value = 0
+        await bench.wait(2)
+        assert not int(dut.o_available.value)
+        assert not int(dut.i_window__ready.value)
+        dut.i_load.value = 1
+    await run_layer(bench, source, words=words, slots=slots, reads=2, pause=0.0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "group_size", "depth", "slots", "simulator"),
+    [
+        (1, 4, 6, 1, "verilator"),
+        (3, 2, 13, 4, "verilator"),
+        (5, 2, 16, 2, "verilator"),
+        (3, 2, 13, 4, "icarus"),
+    ],
+)
+def test_column_buffer(columns: int, group_size: int, depth: int, slots: int, simulator: str) -> None:
+    table = {"columns": columns, "group_size": group_size, "depth": depth, "slots": slots}
+    simulate(ColumnBuffer(**table), __file__, name="column_buffer", parameters=table, simulator=simulator)
