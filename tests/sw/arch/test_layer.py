@@ -83,9 +83,10 @@ class TestAccumulatorsThatLeaveInt32:
             row[:count] = -128
         return Matrix(weights, Pattern.dense(weights.shape, 64, 16), 1)
 
-    def test_the_row_that_reaches_too_far(self) -> None:
+    @pytest.mark.parametrize("other_rows", [[], [1]])
+    def test_the_row_that_reaches_too_far(self, other_rows: list[int]) -> None:
         with raises("conv1: an accumulator may reach 2147483648, beyond int32; split K"):
-            layer_of(self.matrix([1, self.LIMIT]))
+            layer_of(self.matrix([*other_rows, self.LIMIT]))
 
     def test_rows_are_not_added_up(self) -> None:
         layer_of(self.matrix([self.LIMIT - 1, self.LIMIT - 1]))
