@@ -136,8 +136,7 @@ def simulate(
     else:
         raise ToolError(f"simulator must be 'verilator' or 'icarus', not {simulator!r}")
 
-    (cache_folder() / "runs").mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache_folder() / "runs"))
+    folder = _make_run_folder(name)
     environment = _environment(folder, test_module, name, parameters or {}, simulator, testcase, seed)
     start = time.monotonic()
     with (folder / "log").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
@@ -174,7 +173,7 @@ def _build_verilator(verilog: str, name: str, *, trace: bool) -> Path:
     flags = [*VERILATOR_FLAGS, *(["--trace-vcd"] if trace else [])]
 
     def build(folder: Path) -> None:
-        runtime = runtime_library(OPTIMISE)
+        runtime = runtime_library()
         verilate(verilog, name, folder=folder, flags=flags, vlt=vlt)
         objects = compile_model(folder, optimise=OPTIMISE, trace=trace, extra=[main])
         command = [compiler(), *objects, str(runtime), "-L", str(libraries), f"-Wl,-rpath,{libraries}"]
@@ -209,6 +208,17 @@ def _icarus_command(verilog: str, name: str, *, trace: bool) -> list[str]:
     version = subprocess.run([compile_command, "-V"], capture_output=True, text=True).stdout.split("\n")[0]
     program = build_cached(f"{name}-icarus", [verilog, dump, version, *ICARUS_FLAGS], build) / "simulator.vvp"
     return [str(run_command), "-m", cocotb_tools.config.lib_entry("vpi", "icarus"), str(program)]
+
+
+def _make_run_folder(name: str) -> Path:
+    """Make a new folder for a run, and remove those that are older than a day."""
+    runs = cache_folder() / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    for old in runs.iterdir():
+        with contextlib.suppress(OSError):  # another process may remove it too
+            if old.stat().st_mtime < time.time() - 86_400:
+                shutil.rmtree(old)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=runs))
 
 
 def _environment(

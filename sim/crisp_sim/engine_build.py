@@ -188,7 +188,7 @@ def build_engine(config: Config, verilog: str, ports: EnginePorts, *, trace: boo
         log(f"building the simulator of the {config.rows}x{config.columns} engine (once, kept in {folder.parent})")
         verilate(verilog, "engine", folder=folder, flags=flags)
         (folder / "engine_ports.h").write_text(header)
-        runtime = runtime_library(OPTIMISE)
+        runtime = runtime_library()
         objects = compile_model(folder, optimise=OPTIMISE, trace=trace, extra=[HARNESS])
         command = [compiler(), "-shared", "-Wl,-Bsymbolic", *objects, str(runtime), "-lpthread", "-o", "engine.so"]
         execute(command, folder=folder, log=folder / "build.log")

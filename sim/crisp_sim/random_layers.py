@@ -25,7 +25,7 @@ class Case:
     n : str
         N of the blocks: ``random`` (one for the layer), ``mixed`` (by block, with equal sums), ``least`` (1), ``full`` (M).
     kept : str
-        Blocks of a block row: ``random``, ``one``, ``all``.
+        Blocks of a block row: ``random``, ``one``, ``few`` (at most 3), ``all``.
     values : str
         Weights and activations: ``random``; ``extreme`` (only -128, -127, 127 where allowed); ``sparse`` (many zeros in
         the slots and the activations too); ``small`` (-2 to 2).
@@ -48,6 +48,7 @@ class Case:
 def cases(config: Config) -> tuple[Case, ...]:
     """Return the cases that every engine must pass, in terms of its size."""
     rows, columns, group = config.rows, config.columns, config.group_size
+    depth = config.column_buffer_depth
     wide = max(16, rows)
     return (
         Case("random"),
@@ -63,6 +64,11 @@ def cases(config: Config) -> tuple[Case, ...]:
         Case("one_pixel_too_many", pixels=columns + 1),
         Case("whole_pixel_tiles", pixels=3 * columns),
         Case("many_pixel_tiles", pixels=9 * columns - 1, kept="one", inputs=2 * wide),
+        Case("one_window_slot", channels=rows, inputs=(depth // 2 + 1) * group, pixels=5 * columns, block=wide, kept="few"),
+        Case("two_window_slots", channels=rows, inputs=depth // 2 * group, pixels=6 * columns, block=wide, n="least", kept="all"),
+        Case("three_window_slots", inputs=depth // 3 * group, pixels=10 * columns, block=wide, kept="few"),
+        Case("most_window_slots", channels=rows, inputs=group, pixels=2 * config.window_slots_max * columns + 1, n="least"),
+        Case("whole_column_buffer", inputs=depth * group, pixels=2 * columns, block=max(64, rows), kept="few"),
         Case("one_group", inputs=group, block=wide, n="full", kept="all"),
         Case("one_input", inputs=1, n="least"),
         Case("inputs_not_whole_groups", inputs=2 * wide + group - 1, block=wide),
@@ -92,7 +98,7 @@ def random_layers(config: Config, *, seed: int, number: int) -> Iterator[tuple[P
 
     - shapes: O = 1, O not a multiple of rows or of B, O < B (tiles of a block row that do not exist), K = 1, one group,
       K not a multiple of M or of B (a last block of one group), P = 1, P a multiple of the columns and one more, many
-      pixel tiles, so that windows wrap in the column buffer;
+      pixel tiles; windows that wrap in a column buffer with room for 1, 2, 3 and the most of them;
     - patterns: all blocks kept, one a block row, the last one only; B of rows, 16, 32, 64; N = 1 to M, one for the layer or
       block by block with equal sums; tiles of fewer steps than the array takes to drain;
     - values: random, extreme (-128 against -128 among them), zeros in slots and activations, outputs that saturate at both
@@ -171,7 +177,7 @@ def _draw_pattern(case: Case, shape: tuple[int, int], block: int, group: int, rn
     rows, columns = blank.block_rows, blank.block_columns
     n = np.zeros((rows, columns), np.int64)
     layer_n = {"least": 1, "full": group}.get(case.n) or int(rng.integers(1, group + 1))
-    kept = {"one": 1, "all": columns}.get(case.kept) or int(rng.integers(1, columns + 1))
+    kept = {"one": 1, "few": min(3, columns), "all": columns}.get(case.kept) or int(rng.integers(1, columns + 1))
     for row in range(rows):
         if case.n != "mixed":
             chosen = [columns - 1] if case.name == "only_last_block" else rng.permutation(columns)[:kept]

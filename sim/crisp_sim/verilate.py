@@ -43,10 +43,10 @@ def public_ports(verilog: str, top: str) -> str:
     return "\n".join(["`verilator_config", *lines, ""])
 
 
-def runtime_library(optimise: str) -> Path:
+def runtime_library() -> Path:
     """Return ``libverilated.a``, compiled once for all models: it takes longer than a small model does."""
     verilator = find_verilator()
-    flags = [*COMMON_FLAGS, *define_trace(False), optimise]
+    flags = [*COMMON_FLAGS, *define_trace(False), "-O1"]
 
     def build(folder: Path) -> None:
         def compile_source(name: str) -> str:
