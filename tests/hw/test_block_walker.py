@@ -41,7 +41,7 @@ CONFIG = Config(
 
 
 def draw_layer(rng: np.random.Generator, name: str) -> tuple[dict[str, int], ProductLayer]:
-    """Draw a pattern, uniform in steps but not in kept blocks, and return the command and the packed layer."""
+    """Draw a pattern, uniform in N but not in kept blocks, and return the command and the packed layer."""
     channels, k, block, pixels = LAYERS[name]
     blank = Pattern.dense((channels, k), block, 4)
     n = np.zeros((blank.block_rows, blank.block_columns), np.uint8)
@@ -56,7 +56,9 @@ def draw_layer(rng: np.random.Generator, name: str) -> tuple[dict[str, int], Pro
     packed = pack(np.zeros((channels, k), np.int8), pattern, rows=4)
     zeros = np.zeros(channels)
     layer = ProductLayer(name, packed, zeros.astype(np.int32), zeros.astype(np.uint16), zeros.astype(np.uint8))
-    return layer_command(layer, CONFIG, pixels), layer
+    command = layer_command(layer, CONFIG, pixels)
+    # Fewer windows than fit, so that the column buffer wraps, now and then with every window.
+    return command | {"windows": int(rng.integers(1, min(4, command["windows"]), endpoint=True))}, layer
 
 
 def as_payload(block: Block) -> dict[str, int]:
