@@ -136,7 +136,7 @@ def choose_classes(text: str, dataset: Dataset, seed: int) -> tuple[int, ...]:
     return dataset.check_classes(labels)
 
 
-def run_demo(options: DemoOptions, console: Console) -> DemoResult:
+def run_demo(options: DemoOptions, console: Console, prune_options: PruneOptions | None = None) -> DemoResult:
     """Run the demonstration and write its record and chart.
 
     Parameters
@@ -145,6 +145,8 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         Settings.
     console : Console
         Where progress and tables go.
+    prune_options : PruneOptions, optional
+        Settings of pruning; default are the pruner's own, with the sparsity and the seed of ``options``.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
     dense_float = select_classes(model, classes).eval()
     test = dataset.test.select(classes)
     training = dataset.training_and_validation()[0].select(classes)
-    prune_options = PruneOptions(sparsity=options.sparsity, group=config.group_size, seed=options.seed)
+    prune_options = prune_options or PruneOptions(sparsity=options.sparsity, group=config.group_size, seed=options.seed)
     with draw_progress(console) as progress:
         pruned = prune(model, dataset, classes, prune_options, progress)
         calibration = training.images[np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]]
