@@ -23,7 +23,7 @@ class Case:
     block : int
         B; 0 draws one.
     n : str
-        N of the blocks: ``random`` (one for the layer), ``mixed`` (by block, with equal sums), ``least`` (1), ``full`` (M).
+        N of the blocks: ``random`` (one for the layer, or ``mixed``), ``mixed`` (by block, with equal sums), ``least`` (1), ``full`` (M).
     kept : str
         Blocks of a block row: ``random``, ``one``, ``few`` (at most 3), ``all``.
     values : str
@@ -178,8 +178,9 @@ def _draw_pattern(case: Case, shape: tuple[int, int], block: int, group: int, rn
     n = np.zeros((rows, columns), np.int64)
     layer_n = {"least": 1, "full": group}.get(case.n) or int(rng.integers(1, group + 1))
     kept = {"one": 1, "few": min(3, columns), "all": columns}.get(case.kept) or int(rng.integers(1, columns + 1))
+    mixed = case.n == "mixed" or (case.n == case.kept == "random" and rng.random() < 0.3)
     for row in range(rows):
-        if case.n != "mixed":
+        if not mixed:
             chosen = [columns - 1] if case.name == "only_last_block" else rng.permutation(columns)[:kept]
             n[row, chosen] = layer_n
             continue
