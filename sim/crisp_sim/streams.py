@@ -22,13 +22,13 @@ import enum
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import Event, RisingEdge
 
-__all__ = ["MODES", "Bench", "Mode", "StreamMonitor", "StreamSink", "StreamSource", "layout_codec"]
+__all__ = ["MODES", "Bench", "Mode", "Process", "StreamMonitor", "StreamSink", "StreamSource", "layout_codec"]
 
 #: Nanoseconds; of no meaning for a design with one clock.
 CLOCK_PERIOD = 10
@@ -54,6 +54,16 @@ MODES = tuple(mode.value for mode in Mode)
 
 def _same(value: Any) -> Any:
     return value
+
+
+class Process(Protocol):
+    """What a `Bench` runs: it samples the cycle that ends, and drives the one that begins."""
+
+    def step(self) -> None:
+        """One rising edge."""
+
+    def forget(self) -> None:
+        """Reset begins: withdraw what is offered, forget what waits."""
 
 
 class StreamMonitor:
@@ -278,6 +288,13 @@ class Bench:
         How its sources and sinks behave.
     seed : int, optional
         Seed of their idle and stall cycles; default is cocotb's.
+
+    Attributes
+    ----------
+    cycle : int
+        Number of the cycle that ends at the rising edge at hand.
+    processes : list of Process
+        What is stepped at every rising edge, in this order; add your own.
     """
 
     def __init__(self, dut: Any, *, mode: Mode | str = Mode.FULL, seed: int | None = None) -> None:
@@ -285,7 +302,7 @@ class Bench:
         self.mode = Mode(mode)
         self.seed = cocotb.RANDOM_SEED if seed is None else seed
         self.cycle = 0
-        self.processes: list[Any] = []
+        self.processes: list[Process] = []
         self.clock = getattr(dut, "clk", None)
         self._in_reset = False
         self._waiters: list[tuple[Callable[[], bool], Event]] = []

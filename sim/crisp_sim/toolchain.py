@@ -105,19 +105,18 @@ def find_icarus() -> tuple[Path, Path] | None:
 def find_libpython() -> Path:
     """Find Python's shared library, which the simulator loads.
 
-    In this order: ``$LIBPYTHON_LOC``, the file ``libpython.path`` of this environment, which ``make setup`` may leave, and
-    what ``find_libpython`` finds.
+    ``$LIBPYTHON_LOC``, else what ``find_libpython`` finds: Python's own, or the one that ``make setup`` put into the environment.
 
     Raises
     ------
     ToolError
         When there is none.
     """
-    note = Path(sys.prefix) / "libpython.path"
-    candidates = [os.environ.get("LIBPYTHON_LOC"), note.read_text().strip() if note.is_file() else None]
-    for candidate in candidates:
-        if candidate and Path(candidate).is_file():
-            return Path(candidate)
+    candidate = os.environ.get("LIBPYTHON_LOC")
+    if candidate:
+        if not Path(candidate).is_file():
+            raise ToolError(f"LIBPYTHON_LOC must be the path of Python's shared library, not {candidate!r}")
+        return Path(candidate)
     import find_libpython as finder
 
     found = finder.find_libpython()
