@@ -24,7 +24,7 @@ from .cache import build_cached, cache_folder
 from .errors import CocotbFailure, ToolError
 from .parameters import parameters
 from .toolchain import compiler, compiler_version, execute, find_icarus, find_libpython, find_verilator
-from .verilate import compile_model, public_ports, runtime_library, verilate
+from .verilate import compile_model, public_ports, runtime_library, top_ports, verilate
 
 if TYPE_CHECKING:
     from amaranth.lib.wiring import Component
@@ -138,6 +138,7 @@ def simulate(
 
     folder = _make_run_folder(name)
     environment = _environment(folder, test_module, name, parameters or {}, simulator, testcase, seed)
+    environment["CRISP_INPUTS"] = " ".join(top_ports(verilog, name, "input"))
     start = time.monotonic()
     with (folder / "log").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(

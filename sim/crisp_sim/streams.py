@@ -19,6 +19,7 @@ for the cycle that begins.
 """
 
 import enum
+import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -308,11 +309,12 @@ class Bench:
         self._waiters: list[tuple[Callable[[], bool], Event]] = []
 
     @classmethod
-    async def start(cls, dut: Any, *, mode: Mode | str = Mode.FULL, seed: int | None = None, **low: int) -> Self:
-        """Build a bench, start the clock, and reset; inputs named in ``low`` are set before (``o_x__ready=0``)."""
+    async def start(cls, dut: Any, *, mode: Mode | str = Mode.FULL, seed: int | None = None, **values: int) -> Self:
+        """Build a bench, start the clock, and reset. Inputs are 0 before, or what ``values`` says (``i_load=1``)."""
         bench = cls(dut, mode=mode, seed=seed)
-        for name, value in low.items():
-            getattr(dut, name).value = value
+        # Undriven inputs are 0 in Verilator but unknown in Icarus; the runner says which ports are inputs.
+        for name in dict.fromkeys([*os.environ.get("CRISP_INPUTS", "").split(), *values]):
+            getattr(dut, name).value = values.get(name, 0)
         if bench.clock is None:
             raise AssertionError("the component has no clk port: it holds no register, so that a bench has no cycles")
         Clock(bench.clock, CLOCK_PERIOD, unit="ns").start(start_high=False)

@@ -27,11 +27,11 @@ def define_trace(trace: bool) -> list[str]:
     return [f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0"]
 
 
-def top_ports(verilog: str, top: str) -> list[str]:
-    """Return the names of the ports of module ``top``, in the order of declaration."""
+def top_ports(verilog: str, top: str, direction: str = "input|output") -> list[str]:
+    """Return the names of the ports of module ``top``, in the order of declaration; of one ``direction`` only where given."""
     match = re.search(rf"^module \\?{re.escape(top)}\s*\(.*?^endmodule", verilog, re.DOTALL | re.MULTILINE)
     body = match.group(0) if match else ""
-    return re.findall(r"^\s*(?:input|output)\s+(?:wire\s+|reg\s+)?(?:signed\s+)?(?:\[[^]]*\]\s*)?(\w+)", body, re.MULTILINE)
+    return re.findall(rf"^\s*(?:{direction})\s+(?:wire\s+|reg\s+)?(?:signed\s+)?(?:\[[^]]*\]\s*)?(\w+)", body, re.MULTILINE)
 
 
 def public_ports(verilog: str, top: str) -> str:
