@@ -215,7 +215,7 @@ def is_usable() -> bool:
         # A folder that was moved or copied keeps the old place in its scripts.
         if not (VENV / "bin" / "pip").read_text().startswith((f"#!{VENV}/bin/python", "#!/bin/sh")):
             return False
-        probe = "import sys, pip; print(sys.version_info[:2] >= %r, sys.prefix)" % (OLDEST_PYTHON,)
+        probe = f"import sys, pip; print(sys.version_info[:2] >= {OLDEST_PYTHON}, sys.prefix)"
         answer = subprocess.run([PYTHON, "-c", probe], capture_output=True, text=True, check=False)
     except (OSError, UnicodeDecodeError):
         return False

@@ -30,6 +30,7 @@ __all__ = ["ToolError", "emit", "main", "merge_equal_modules", "run_yosys", "to_
 ENGINE = "crisp_engine"
 
 MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\\\S+)\n(.*?)^end\n", re.MULTILINE | re.DOTALL)
+PORT = re.compile(r"((?:^  attribute [^\n]*\n)*^  wire width \d+ (?:input|output|inout) )\d+(  (?:signed )?(\\\S+)\n\n?)", re.MULTILINE)
 CELL = re.compile(r"^  cell (\\\S+)", re.MULTILINE)
 INITIAL = re.compile(r"^  initial begin\n((?:    \S+ ?\[\d+\] = \S+;\n)+)  end\n", re.MULTILINE)
 WORD = re.compile(r"^    (\S+ ?)\[(\d+)\] = (\S+);\n", re.MULTILINE)
@@ -107,7 +108,7 @@ def merge_equal_modules(text: str) -> str:
     str
         RTLIL of the same design with as many modules or less, in the same order.
     """
-    modules = {match[2]: (match[1], match[3]) for match in MODULE.finditer(text)}
+    modules = {match[2]: (match[1], sort_ports(match[3])) for match in MODULE.finditer(text)}
     while True:
         first_of: dict[tuple[str, str], str] = {}
         renamed = {name: first_of.setdefault(content, name) for name, content in modules.items()}
@@ -121,6 +122,21 @@ def merge_equal_modules(text: str) -> str:
     return "\n".join(f"{attributes}module {name}\n{body}end\n" for name, (attributes, body) in modules.items())
 
 
+def sort_ports(body: str) -> str:
+    """Sort the ports of a module by name, clock and reset first.
+
+    Amaranth numbers them as it meets them, which differs between equal instances, and from 0, which puts the first one last: to Yosys
+    0 is no number. Cells name the ports that they connect, so their order is free.
+    """
+
+    def by_name(match: re.Match[str]) -> tuple[bool, list[str | int]]:
+        parts = re.split(r"(\d+)", match[3])
+        return match[3] not in (r"\clk", r"\rst"), [int(part) if part.isdecimal() else part for part in parts]
+
+    ports = sorted(PORT.finditer(body), key=by_name)
+    return "".join(f"{port[1]}{number}{port[2]}" for number, port in enumerate(ports, 1)) + PORT.sub("", body)
+
+
 def common_names(names: list[str], *, merged: set[str]) -> dict[str, str]:
     """Name modules that stand for several instances without an index, where no two would get the same name.
 
@@ -132,13 +148,13 @@ def common_names(names: list[str], *, merged: set[str]) -> dict[str, str]:
         Those that are gone.
     """
     stems = {without_index(name) for name in merged}
-    short: dict[str, str] = {}
+    wish = {name: without_index(name) if without_index(name) in stems else name for name in names}
+    demand = Counter(wish.values())
+    found: dict[str, str] = {}
     for name in names:
-        parent, _, last = name.rpartition(".")
-        is_common = without_index(name) in stems
-        short[name] = ".".join(filter(None, [short.get(parent, parent), without_index(last) if is_common else last]))
-    taken = Counter(short.values()) + Counter(names)
-    return {name: new if new == name or taken[new] == 1 else name for name, new in short.items()}
+        parent, dot, last = (wish[name] if demand[wish[name]] == 1 else name).rpartition(".")
+        found[name] = found.get(parent, parent) + dot + last
+    return found
 
 
 def without_index(name: str) -> str:
