@@ -1,0 +1,27 @@
+"""The test plan names tests that exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+POINTS = tomllib.loads((TESTS / "testplan.toml").read_text())["testpoint"]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=[point["name"] for point in POINTS])
+def test_testpoint_names_tests(point: dict) -> None:
+    assert point["what"]
+    assert point["tests"]
+    for node in point["tests"]:
+        path, _, function = node.partition("::")
+        if function:
+            assert re.search(rf"^def {function}\(", (TESTS / path).read_text(), re.MULTILINE), f"{node} must exist"
+        else:
+            assert list((TESTS / path).glob("test_*.py")) or (TESTS / path).is_file(), f"{node} must exist"
+
+
+def test_every_hardware_block_has_a_test() -> None:
+    blocks = {path.stem for path in (TESTS.parent / "hw" / "crisp_hw").glob("*.py")} - {"__init__", "layouts", "fpga"}
+    assert blocks <= {path.stem.removeprefix("test_") for path in (TESTS / "hw").glob("test_*.py")}
