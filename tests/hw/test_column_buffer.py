@@ -34,7 +34,7 @@ class Issuer(Process):
         super().__init__(bench)
         self.windows, self.slots, self.reads, self.pause = windows, slots, reads, pause
         self.source = source
-        self.random = np.random.default_rng(bench.seed)
+        self.random = np.random.default_rng([bench.seed, bench.cycle])
         self.words, self.columns, _ = windows[0].shape
         self.first_transfer = len(source.transfers)
         self.completed = 0
@@ -92,7 +92,7 @@ async def run_layer(bench: Bench, source, *, words: int, slots: int, reads: int,
     """Send and use the windows of a layer."""
     dut, table = bench.dut, parameters()
     shape = (windows, words, table["columns"], table["group_size"])
-    rng = np.random.default_rng(bench.seed + words)
+    rng = np.random.default_rng([bench.seed, bench.cycle, words])
     contents = list(rng.integers(0, 256, shape, dtype=np.uint8))
     dut.i_window_words.value, dut.i_windows.value, dut.i_load.value = words, slots, 1
     issuer = Issuer(bench, source, contents, slots=slots, reads=reads, pause=pause)
