@@ -41,6 +41,7 @@ def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str], e
     temporary = path.with_name(f".{path.name}.part")
     tensors = {**model.state_dict(), **(extra or {})}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=dict(metadata))
+    temporary.chmod(0o644)  # the library makes files that only their owner reads
     os.replace(temporary, path)
 
 
