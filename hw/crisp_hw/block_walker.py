@@ -96,7 +96,6 @@ class BlockWalker(wiring.Component):
         pixel_tiles_left = Signal.like(layer.pixel_tiles)
         windows_left = Signal.like(layer.windows)  # slots until the column buffer wraps
         window_address = Signal(range(self.column_depth))
-        first_of_window = Signal()
 
         last_of_tile = blocks_left == 1
         last_of_block_row = last_of_tile & (block_tiles_left == 1)
@@ -131,9 +130,7 @@ class BlockWalker(wiring.Component):
             m.d.sync += [entry_address.eq(0), row_address.eq(0), block_row.eq(0), blocks_left.eq(count.data.blocks)]
             m.d.sync += block_tiles_left.eq(layer.block_tiles)
             m.d.sync += row_tiles_left.eq(layer.row_tiles)
-            m.d.sync += first_of_window.eq(1)
         with m.Elif(step):
-            m.d.sync += first_of_window.eq(0)
             m.d.sync += entry_address.eq(entry_address + 1)
             m.d.sync += blocks_left.eq(blocks_left - 1)
             with m.If(last_of_tile):
@@ -151,7 +148,6 @@ class BlockWalker(wiring.Component):
         m.d.comb += read.addr.eq(entry_address)
         flags = {
             "window_address": window_address,
-            "first_of_window": first_of_window,
             "last_of_tile": last_of_tile,
             "last_of_window": last_of_window,
             "last_of_layer": last_of_layer,

@@ -18,7 +18,8 @@ class ColumnBuffer(wiring.Component):
     not wait for the slot of the tile before it. A block index is simply an address in the window.
 
     Latency: `LATENCY` cycles from ``i_address`` to column 0. Throughput: one word read and one written a cycle.
-    Flow control: ``i_window`` waits for a free slot while ``i_load`` is high; the read side has none.
+    Flow control: ``i_window`` waits for a free slot while ``i_load`` is high. The read side has none, but says whether a word
+    has come: the words of a window come in ascending order, so a window may be used while it is still arriving.
 
     Parameters
     ----------
@@ -39,12 +40,12 @@ class ColumnBuffer(wiring.Component):
         High while a layer runs; low empties the buffer.
     i_window_words, i_windows : In
         Words from one window to the next, and number of windows that fit.
-    o_available : Out
-        A window is complete whose use has not begun.
-    i_take : In
-        Its use begins.
+    o_complete : Out
+        The oldest window is complete.
+    o_arrived : Out
+        It is, or at least its word at ``i_address`` and those before have come.
     i_release : In
-        The last word of the oldest window is addressed in this cycle.
+        The last word of the oldest window, which is complete, is addressed in this cycle.
     i_address : In
         Address for column 0.
     o_groups : Out, array of ``columns``
@@ -64,8 +65,8 @@ class ColumnBuffer(wiring.Component):
             "i_load": In(1),
             "i_window_words": In(range(depth + 1)),
             "i_windows": In(range(slots + 1)),
-            "o_available": Out(1),
-            "i_take": In(1),
+            "o_complete": Out(1),
+            "o_arrived": Out(1),
             "i_release": In(1),
             "i_address": In(address_shape),
             "o_groups": Out(data.ArrayLayout(group_layout(group_size), columns)),
@@ -77,7 +78,7 @@ class ColumnBuffer(wiring.Component):
             lanes=self.columns, shape=group_layout(self.group_size), depth=self.depth
         )
 
-        # Slots: filled ones wait for their use, occupied ones for their release.
+        # Slots: filled ones wait for their last use, occupied ones until the last lane has read them too.
         filled = Signal(range(self.slots + 1))
         occupied = Signal(range(self.slots + 1))
         slot = Signal(range(self.slots))
@@ -99,7 +100,7 @@ class ColumnBuffer(wiring.Component):
             m.d.sync += delayed.eq(release)
             release = delayed
 
-        m.d.sync += filled.eq(filled + complete - self.i_take)
+        m.d.sync += filled.eq(filled + complete - self.i_release)
         m.d.sync += occupied.eq(occupied + complete - release)
         with m.If(complete):
             with m.If(slot == self.i_windows - 1):
@@ -110,7 +111,17 @@ class ColumnBuffer(wiring.Component):
                 m.d.sync += base.eq(base + self.i_window_words)
         with m.If(~self.i_load):
             m.d.sync += [filled.eq(0), occupied.eq(0), slot.eq(0), base.eq(0)]
-        m.d.comb += self.o_available.eq(filled != 0)
+
+        # How far the window that is arriving has come; it is the oldest when no complete one is left.
+        arriving = Signal()
+        arrived_address = Signal.like(self.i_address)
+        with m.If(memory.i_write):
+            m.d.sync += arriving.eq(~word.last)
+            m.d.sync += arrived_address.eq(memory.i_write_address)
+        with m.Elif(~self.i_load):
+            m.d.sync += arriving.eq(0)
+        m.d.comb += self.o_complete.eq(filled != 0)
+        m.d.comb += self.o_arrived.eq(self.o_complete | (arriving & (self.i_address <= arrived_address)))
 
         # Read.
         m.d.comb += memory.i_address.eq(self.i_address)

@@ -136,8 +136,8 @@ class LayerEngine(wiring.Component):
         connect(m, flipped(self.i_window), columns.i_window)
         m.d.comb += [columns.i_load.eq(running), columns.i_address.eq(issuer.o_column_address)]
         m.d.comb += [columns.i_window_words.eq(layer.window_words), columns.i_windows.eq(layer.windows)]
-        m.d.comb += [columns.i_take.eq(issuer.o_take), columns.i_release.eq(issuer.o_release)]
-        m.d.comb += issuer.i_available.eq(columns.o_available)
+        m.d.comb += columns.i_release.eq(issuer.o_window_end)
+        m.d.comb += [issuer.i_complete.eq(columns.o_complete), issuer.i_arrived.eq(columns.o_arrived)]
 
         # Products.
         m.submodules.systolic_array = array = SystolicArray(
@@ -193,7 +193,7 @@ class LayerEngine(wiring.Component):
         # Account.
         m.submodules.performance = performance = PerformanceCounters()
         m.d.comb += [performance.i_start.eq(start), performance.i_run.eq(running), performance.i_cause.eq(issuer.o_cause)]
-        m.d.comb += [performance.i_window.eq(issuer.o_take)]
+        m.d.comb += performance.i_window.eq(issuer.o_window_end)
         m.d.comb += [performance.i_walked.eq(walker.o_walked), performance.i_skipped.eq(walker.o_skipped)]
         m.d.comb += self.o_counters.eq(performance.o_counters)
         return m

@@ -55,7 +55,6 @@ def block_layout(column_depth: int) -> data.StructLayout:
         "address": range(column_depth),
         "groups_minus_1": unsigned(6),
         "n_minus_1": unsigned(4),
-        "first_of_window": 1,
         "last_of_tile": 1,
         "last_of_window": 1,
         "last_of_layer": 1,

@@ -26,7 +26,7 @@ class PerformanceCounters(wiring.Component):
     i_cause : In
         What this cycle went to.
     i_window : In
-        A pixel tile begins.
+        The last step of a pixel tile is issued.
     i_walked, i_skipped : In
         A kept block was listed; absent blocks passed over for it.
     o_counters : Out

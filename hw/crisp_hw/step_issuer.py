@@ -16,7 +16,7 @@ class Cause(enum.Enum):
 
     ACTIVE = 0  #: A step was issued.
     WEIGHTS = 1  #: No kept block was at hand.
-    WINDOWS = 2  #: The next pixel tile's window was not complete.
+    WINDOWS = 2  #: The pixel tile's window had not come far enough.
     DRAIN = 3  #: The tile before had not drained far enough: a tile of fewer steps than a drain bank has rows.
     OUTPUT = 4  #: The output had no room for another tile.
     TAIL = 5  #: All steps are issued; results are on their way.
@@ -26,8 +26,8 @@ class StepIssuer(wiring.Component):
     """Walk the groups and steps of each block: one step a cycle, no cycle between blocks, tiles or windows.
 
     Latency: the addresses of a step are registers, valid in the cycle of its ``o_issue``. Throughput: one step a cycle.
-    Flow control: the array cannot stall, so a step is either issued or not. The first step of a window waits for the
-    window, and the last step of a tile waits until the tile before has left the drain bank (``bank_rows`` cycles) and
+    Flow control: the array cannot stall, so a step is either issued or not. A step waits for its word of the window, the
+    last step of a window until the window is complete, and the last step of a tile waits until the tile before has left the drain bank (``bank_rows`` cycles) and
     the output has room. All other steps go at once.
 
     Parameters
@@ -45,12 +45,10 @@ class StepIssuer(wiring.Component):
         Kept blocks.
     i_run : In
         High while a layer runs; low makes ready for the next.
-    i_available : In
-        A window is complete.
+    i_complete, i_arrived : In
+        The window at work is complete; or its words up to ``o_column_address`` have come.
     i_room : In
         The output has room for another tile.
-    o_take, o_release : Out
-        The first step of a window is issued; the last one is.
     o_issue : Out
         A step is issued.
     o_tile_end, o_window_end : Out
@@ -70,10 +68,9 @@ class StepIssuer(wiring.Component):
         super().__init__({
             "i_block": In(stream.Signature(block_layout(column_depth))),
             "i_run": In(1),
-            "i_available": In(1),
+            "i_complete": In(1),
+            "i_arrived": In(1),
             "i_room": In(1),
-            "o_take": Out(1),
-            "o_release": Out(1),
             "o_issue": Out(1),
             "o_tile_end": Out(1),
             "o_window_end": Out(1),
@@ -91,25 +88,21 @@ class StepIssuer(wiring.Component):
         block_valid = Signal()
         groups_left = Signal.like(block.groups_minus_1)
         steps_left = Signal.like(block.n_minus_1)
-        at_window_start = Signal()  # no step of the window has been issued yet
         drain_timer = Signal(range(self.bank_rows))
 
         # Decide.
         is_group_end = steps_left == 0
         is_block_end = is_group_end & (groups_left == 0)
         is_tile_end = is_block_end & block.last_of_tile
-        lacks_window = at_window_start & ~self.i_available
+        lacks_window = ~self.i_arrived | (is_tile_end & block.last_of_window & ~self.i_complete)
         drains = is_tile_end & (drain_timer != 0)
         lacks_room = is_tile_end & ~self.i_room
         m.d.comb += self.o_issue.eq(block_valid & ~lacks_window & ~drains & ~lacks_room)
         m.d.comb += self.o_tile_end.eq(self.o_issue & is_tile_end)
         m.d.comb += self.o_window_end.eq(self.o_tile_end & block.last_of_window)
-        m.d.comb += self.o_take.eq(self.o_issue & at_window_start)
-        m.d.comb += self.o_release.eq(self.o_window_end)
 
         # Advance.
         with m.If(self.o_issue):
-            m.d.sync += at_window_start.eq(0)
             m.d.sync += self.o_weight_address.eq(self.o_weight_address + 1)
             m.d.sync += steps_left.eq(steps_left - 1)
             with m.If(is_group_end):
@@ -118,7 +111,6 @@ class StepIssuer(wiring.Component):
                 m.d.sync += self.o_column_address.eq(self.o_column_address + 1)
         with m.If(self.o_window_end):
             m.d.sync += self.o_weight_address.eq(0)
-            m.d.sync += at_window_start.eq(1)
             m.d.sync += self.o_finished.eq(block.last_of_layer)
         with m.If(self.o_tile_end):
             m.d.sync += drain_timer.eq(self.bank_rows - 1)
@@ -134,17 +126,17 @@ class StepIssuer(wiring.Component):
             m.d.sync += steps_left.eq(self.i_block.payload.n_minus_1)
             m.d.sync += self.o_column_address.eq(self.i_block.payload.address)
         with m.If(~self.i_run):
-            m.d.sync += [at_window_start.eq(1), self.o_finished.eq(0), self.o_weight_address.eq(0)]
+            m.d.sync += [self.o_finished.eq(0), self.o_weight_address.eq(0)]
 
         # Say where the cycle went.
         with m.If(self.o_issue):
             m.d.comb += self.o_cause.eq(Cause.ACTIVE)
         with m.Elif(self.o_finished):
             m.d.comb += self.o_cause.eq(Cause.TAIL)
-        with m.Elif(lacks_window):
-            m.d.comb += self.o_cause.eq(Cause.WINDOWS)
         with m.Elif(~block_valid):
             m.d.comb += self.o_cause.eq(Cause.WEIGHTS)
+        with m.Elif(lacks_window):
+            m.d.comb += self.o_cause.eq(Cause.WINDOWS)
         with m.Else():
             m.d.comb += self.o_cause.eq(Mux(drains, Cause.DRAIN, Cause.OUTPUT))
         return m

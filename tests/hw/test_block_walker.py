@@ -63,7 +63,7 @@ def draw_layer(rng: np.random.Generator, name: str) -> tuple[dict[str, int], Pro
 
 def as_payload(block: Block) -> dict[str, int]:
     """Return what the stream carries of a block."""
-    flags = ("first_of_window", "last_of_tile", "last_of_window", "last_of_layer")
+    flags = ("last_of_tile", "last_of_window", "last_of_layer")
     numbers = {"address": block.address, "groups_minus_1": block.groups - 1, "n_minus_1": block.n - 1}
     return numbers | {flag: int(getattr(block, flag)) for flag in flags}
 

@@ -37,10 +37,10 @@ class Issuer(Process):
         self.random = np.random.default_rng([bench.seed, bench.cycle])
         self.words, self.columns, _ = windows[0].shape
         self.first_transfer = len(source.transfers)
-        self.completed = 0
+        self.written = 0  # words taken before this cycle
         self.released: list[int] = []  # cycles in which windows were released
-        self.taken = 0
         self.reads_left = 0
+        self.arrived: bool | None = None  # what the component must say in this cycle; None is anything
         self.due: dict[tuple[int, int], bytes] = {}  # cycle and column of each group read
         self.waits = 0  # cycles in which the source waited
 
@@ -53,11 +53,13 @@ class Issuer(Process):
         dut, ended, cycle = self.dut, self.bench.cycle, self.bench.cycle + 1
 
         # The cycle that ends: a slot is free once the last lane has read it, one cycle after the last but one.
-        occupied = self.completed - sum(released + self.columns <= ended for released in self.released)
+        completed = self.written // self.words
+        occupied = completed - sum(released + self.columns <= ended for released in self.released)
         ready = bool(int(dut.i_window__ready.value))
         assert ready == (occupied < self.slots), f"{occupied} of {self.slots} slots are occupied"
-        taken_before = self.taken - int(dut.i_take.value)
-        assert bool(int(dut.o_available.value)) == (self.completed > taken_before)
+        released_before = len(self.released) - int(dut.i_release.value)
+        assert bool(int(dut.o_complete.value)) == (completed > released_before)
+        assert self.arrived is None or bool(int(dut.o_arrived.value)) == self.arrived
         self.waits += int(dut.i_window__valid.value) and not ready
         groups = int(dut.o_groups.value).to_bytes(len(dut.o_groups) // 8, "little")
         size = len(groups) // self.columns
@@ -66,26 +68,26 @@ class Issuer(Process):
             if expected is not None:
                 assert groups[column * size : (column + 1) * size] == expected, f"column {column}"
 
-        # The cycle that begins.
-        self.completed = (len(self.source.transfers) - self.first_transfer) // self.words
-        reads = self.random.random() >= self.pause and (self.reads_left or self.completed > self.taken)
-        takes = reads and not self.reads_left
+        # The cycle that begins: address some word of the oldest window, and read it if it has come.
+        self.written = len(self.source.transfers) - self.first_transfer
+        window = len(self.released)
+        arrived = min(self.written - window * self.words, self.words)
+        probes = self.random.random() < 0.2
+        word = int(self.random.integers(0, self.words if probes or not arrived else arrived))
         releases = False
-        dut.i_address.value = int(self.random.integers(0, self.words * self.slots))
-        if reads:
-            if takes:
-                self.taken += 1
-                self.reads_left = int(self.random.integers(1, self.reads, endpoint=True))
-            self.reads_left -= 1
-            releases = not self.reads_left
-            word = int(self.random.integers(0, self.words))
-            window = self.taken - 1
-            dut.i_address.value = window % self.slots * self.words + word
-            for column in range(self.columns):
-                self.due[cycle + ColumnBuffer.LATENCY + column, column] = self.windows[window][word, column].tobytes()
-            if releases:
-                self.released.append(cycle)
-        dut.i_take.value, dut.i_release.value = int(takes), int(releases)
+        self.arrived = word < arrived if window < len(self.windows) else None
+        dut.i_address.value = window % self.slots * self.words + word
+        if self.arrived and self.random.random() >= self.pause:
+            self.reads_left = self.reads_left or int(self.random.integers(1, self.reads, endpoint=True))
+            # The last read waits until the window is complete.
+            if self.reads_left > 1 or arrived == self.words:
+                self.reads_left -= 1
+                releases = not self.reads_left
+                for column in range(self.columns):
+                    self.due[cycle + ColumnBuffer.LATENCY + column, column] = self.windows[window][word, column].tobytes()
+        if releases:
+            self.released.append(cycle)
+        dut.i_release.value = int(releases)
 
 
 async def run_layer(bench: Bench, source, *, words: int, slots: int, reads: int, windows: int = 25, pause: float) -> Issuer:
@@ -97,11 +99,8 @@ async def run_layer(bench: Bench, source, *, words: int, slots: int, reads: int,
     dut.i_window_words.value, dut.i_windows.value, dut.i_load.value = words, slots, 1
     issuer = Issuer(bench, source, contents, slots=slots, reads=reads, pause=pause)
     for window in contents:
-        # Words may come in any order; that the last one read is the first one written again is the hardest case.
-        order = rng.permutation(words) if rng.random() < 0.5 else range(words)
-        for place, address in enumerate(order):
-            data = window[address].astype(np.int8).tolist()
-            source.send([{"address": address, "data": data, "last": place == words - 1}])
+        for address in range(words):
+            source.send([{"address": address, "data": window[address].astype(np.int8).tolist(), "last": address == words - 1}])
     await bench.until(
         lambda: issuer.done,
         progress=lambda: len(issuer.released),
@@ -123,7 +122,7 @@ def shapes() -> list[tuple[int, int]]:
 @cocotb.parametrize(mode=MODES)
 async def holds_windows(dut, mode: str) -> None:
     """Layer after layer with windows of one word and of all that fit; in backpressure mode the array often waits."""
-    bench = await Bench.start(dut, mode=mode, i_load=0, i_take=0, i_release=0, i_address=0, i_window_words=1, i_windows=1)
+    bench = await Bench.start(dut, mode=mode, i_load=0, i_release=0, i_address=0, i_window_words=1, i_windows=1)
     encode, _ = layout_codec(window_layout(parameters()["columns"], parameters()["group_size"], len(dut.i_address)))
     source = bench.source("i_window", encode)
     for words, slots in shapes():
@@ -137,7 +136,7 @@ async def holds_windows(dut, mode: str) -> None:
 async def fills_while_it_is_read(dut) -> None:
     """With a slot to spare for the skew, neither side ever waits: a word written in every cycle."""
     columns = parameters()["columns"]
-    bench = await Bench.start(dut, i_load=0, i_take=0, i_release=0, i_address=0, i_window_words=1, i_windows=1)
+    bench = await Bench.start(dut, i_load=0, i_release=0, i_address=0, i_window_words=1, i_windows=1)
     encode, _ = layout_codec(window_layout(columns, parameters()["group_size"], len(dut.i_address)))
     source = bench.source("i_window", encode)
     for words, slots in shapes():
@@ -153,7 +152,7 @@ async def empties_when_load_falls(dut) -> None:
     """Windows that nobody used are gone, half ones too, and the next layer begins in slot 0."""
     table = parameters()
     slots, words = table["slots"], table["depth"] // table["slots"]
-    bench = await Bench.start(dut, i_load=1, i_take=0, i_release=0, i_address=0, i_window_words=words, i_windows=slots)
+    bench = await Bench.start(dut, i_load=1, i_release=0, i_address=0, i_window_words=words, i_windows=slots)
     encode, _ = layout_codec(window_layout(table["columns"], table["group_size"], len(dut.i_address)))
     source = bench.source("i_window", encode)
     blank = [[0] * table["group_size"]] * table["columns"]
@@ -162,11 +161,13 @@ async def empties_when_load_falls(dut) -> None:
             source.send([{"address": place % words, "data": blank, "last": place % words == words - 1}])
         await source.drain()
         await bench.wait(5)
-        assert int(dut.o_available.value) == (whole > 0)
+        assert int(dut.o_complete.value) == (whole > 0)
+        assert int(dut.o_arrived.value)
         assert int(dut.i_window__ready.value) == (whole < slots)
         dut.i_load.value = 0
         await bench.wait(2)
-        assert not int(dut.o_available.value)
+        assert not int(dut.o_complete.value)
+        assert not int(dut.o_arrived.value)
         assert not int(dut.i_window__ready.value)
         dut.i_load.value = 1
     await run_layer(bench, source, words=words, slots=slots, reads=2, pause=0.0)

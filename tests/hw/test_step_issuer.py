@@ -28,16 +28,15 @@ def draw_blocks(rng: np.random.Generator, *, least_steps: int, windows: int) -> 
                 last_of_tile = number == len(shapes) - 1
                 last_of_window = last_of_tile and tile == row_tiles - 1
                 address = int(rng.integers(0, COLUMN_DEPTH - groups))
-                first = tile == 0 and number == 0
                 last_of_layer = last_of_window and window == windows - 1
-                blocks.append(Block(address, groups, n, first, last_of_tile, last_of_window, last_of_layer, 0))
+                blocks.append(Block(address, groups, n, last_of_tile, last_of_window, last_of_layer, 0))
     return blocks
 
 
 def encoder():
     """Return what makes a `Block` a payload."""
     encode, _ = layout_codec(block_layout(COLUMN_DEPTH))
-    flags = ("first_of_window", "last_of_tile", "last_of_window", "last_of_layer")
+    flags = ("last_of_tile", "last_of_window", "last_of_layer")
 
     def encode_block(block: Block) -> int:
         numbers = {"address": block.address, "groups_minus_1": block.groups - 1, "n_minus_1": block.n - 1}
@@ -60,7 +59,7 @@ class Surroundings(Process):
     rng : numpy.random.Generator
         Decides when windows and room are there.
     availability : float
-        Probability that a window or room is there, cycle by cycle.
+        Probability that a word, the rest of its window, or room is there, cycle by cycle.
     """
 
     def __init__(self, bench: Bench, blocks: list[Block], source, rng: np.random.Generator, availability: float) -> None:
@@ -85,15 +84,17 @@ class Surroundings(Process):
         if self.inputs:
             self.check(*self.inputs)
         self.accepted = len(self.source.transfers) - self.first_transfer
-        self.inputs = tuple(bool(self.random.random() < self.availability) for _ in range(2))
+        arrived, whole, room = (bool(self.random.random() < self.availability) for _ in range(3))
+        self.inputs = arrived and whole, arrived, room  # a complete window has arrived
         self.dut.i_run.value = 1
-        self.dut.i_available.value, self.dut.i_room.value = (int(value) for value in self.inputs)
+        for port, value in zip(("i_complete", "i_arrived", "i_room"), self.inputs, strict=True):
+            getattr(self.dut, port).value = int(value)
 
-    def check(self, available: bool, room: bool) -> None:
+    def check(self, complete: bool, arrived: bool, room: bool) -> None:
         """Check the cycle that ends."""
         cycle = self.bench.cycle
         seen = {name: bool(int(getattr(self.dut, f"o_{name}").value)) for name in
-                ("issue", "take", "release", "tile_end", "window_end", "finished")}  # fmt: skip
+                ("issue", "tile_end", "window_end", "finished")}  # fmt: skip
         cause = Cause(int(self.dut.o_cause.value))
         self.causes.append(cause)
         nothing = dict.fromkeys(seen, False)
@@ -103,10 +104,9 @@ class Surroundings(Process):
             return
 
         step = self.steps[len(self.cycles)]
-        at_window_start = step.first_of_window
         reasons = {
-            Cause.WINDOWS: at_window_start and not available,
             Cause.WEIGHTS: step.block >= self.accepted,
+            Cause.WINDOWS: not arrived or (step.last_of_window and not complete),
             Cause.DRAIN: step.last_of_tile and cycle - self.tile_end < parameters()["bank_rows"],
             Cause.OUTPUT: step.last_of_tile and not room,
         }
@@ -115,8 +115,8 @@ class Surroundings(Process):
         if expected is not Cause.ACTIVE:
             assert seen == nothing
             return
-        ends = {"tile_end": step.last_of_tile, "window_end": step.last_of_window, "release": step.last_of_window}
-        assert seen == nothing | {"issue": True, "take": step.first_of_window} | ends, f"step {len(self.cycles)}"
+        ends = {"tile_end": step.last_of_tile, "window_end": step.last_of_window}
+        assert seen == nothing | {"issue": True} | ends, f"step {len(self.cycles)}"
         assert int(self.dut.o_weight_address.value) == step.weight_address
         assert int(self.dut.o_column_address.value) == step.column_address
         self.cycles.append(cycle)
@@ -144,7 +144,7 @@ async def run_layer(bench: Bench, source, blocks: list[Block], rng: np.random.Ge
 @cocotb.parametrize(mode=MODES)
 async def issues_every_step(dut, mode: str) -> None:
     """Layer after layer; but in full mode windows and room come and go."""
-    bench = await Bench.start(dut, mode=mode, i_run=0, i_available=0, i_room=0)
+    bench = await Bench.start(dut, mode=mode, i_run=0, i_complete=0, i_arrived=0, i_room=0)
     source = bench.source("i_block", encoder())
     rng = np.random.default_rng(bench.seed)
     availability = {Mode.FULL: 1.0, Mode.IDLE: 0.7, Mode.BACKPRESSURE: 0.4}[bench.mode]
@@ -162,7 +162,7 @@ async def issues_every_step(dut, mode: str) -> None:
 async def never_waits_needlessly(dut) -> None:
     """A step a cycle between blocks, tiles and windows; tiles of fewer steps than ``bank_rows`` take just that long."""
     bank_rows = parameters()["bank_rows"]
-    bench = await Bench.start(dut, i_run=0, i_available=0, i_room=0)
+    bench = await Bench.start(dut, i_run=0, i_complete=0, i_arrived=0, i_room=0)
     source = bench.source("i_block", encoder())
     rng = np.random.default_rng(bench.seed)
     for least_steps in (bank_rows, 1):
@@ -184,6 +184,6 @@ def test_step_issuer(bank_rows: int) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 5, 8, 9])
 def test_utilization_of_the_model(steps: int, bank_rows: int) -> None:
     """Tiles of S steps use S / max(S, bank_rows) of the cycles."""
-    tiles = [Block(0, steps, 1, tile == 0, True, tile == 9, tile == 9, 0) for tile in range(10)]
+    tiles = [Block(0, steps, 1, True, tile == 9, tile == 9, 0) for tile in range(10)]
     cycles = issue_cycles(issue(tiles), bank_rows)
     assert cycles[-1] - cycles[steps - 1] == 9 * max(steps, bank_rows)

@@ -87,7 +87,7 @@ So a matrix and its pattern have one packed form. `PackedWeights.from_bytes` pac
 
 COUNTER_NOTE = """\
 `{terms}` add up to `total`, to the cycle: each cycle counts
-once. Where several causes of idling hold, the first of tail, windows, weights, drain, output is counted.
+once. Where several causes of idling hold, the first of tail, weights, windows, drain, output is counted.
 
 """
 

@@ -22,8 +22,8 @@ class Block:
         Groups of the block; the last block column may have fewer than the others.
     n : int
         Steps of each group.
-    first_of_window, last_of_tile, last_of_window, last_of_layer : bool
-        What the block begins or ends.
+    last_of_tile, last_of_window, last_of_layer : bool
+        What the block ends.
     skipped : int
         Absent blocks passed over for it: those before it, and those behind the last one of a tile.
     """
@@ -31,7 +31,6 @@ class Block:
     address: int
     groups: int
     n: int
-    first_of_window: bool
     last_of_tile: bool
     last_of_window: bool
     last_of_layer: bool
@@ -74,7 +73,6 @@ def walk(layer: Mapping[str, int], counts: np.ndarray, entries: np.ndarray) -> l
                         address=window_address + (index << layer["block_groups_log2"]),
                         groups=layer["tail_groups"] if is_tail else 1 << layer["block_groups_log2"],
                         n=int(fields["n_minus_1"][number]) + 1,
-                        first_of_window=row_tile == 0 and number == 0,
                         last_of_tile=last_of_tile,
                         last_of_window=last_of_window,
                         last_of_layer=last_of_window and pixel_tile == layer["pixel_tiles"] - 1,

@@ -18,14 +18,13 @@ class Step:
         Number of the block it belongs to.
     weight_address, column_address : int
         Step in the weight buffer, and word of the column buffer.
-    first_of_window, last_of_tile, last_of_window, last_of_layer : bool
-        What the step begins or ends.
+    last_of_tile, last_of_window, last_of_layer : bool
+        What the step ends.
     """
 
     block: int
     weight_address: int
     column_address: int
-    first_of_window: bool
     last_of_tile: bool
     last_of_window: bool
     last_of_layer: bool
@@ -37,21 +36,18 @@ def issue(blocks: Iterable[Block]) -> list[Step]:
     weight_address = 0
     for number, block in enumerate(blocks):
         for place in range(block.groups * block.n):
-            is_first, is_last = place == 0, place == block.groups * block.n - 1
-            if is_first and block.first_of_window:
-                weight_address = 0
+            is_last = place == block.groups * block.n - 1
             steps.append(
                 Step(
                     block=number,
                     weight_address=weight_address,
                     column_address=block.address + place // block.n,
-                    first_of_window=is_first and block.first_of_window,
                     last_of_tile=is_last and block.last_of_tile,
                     last_of_window=is_last and block.last_of_window,
                     last_of_layer=is_last and block.last_of_layer,
                 )
             )
-            weight_address += 1
+            weight_address = 0 if steps[-1].last_of_window else weight_address + 1
     return steps
 
 
