@@ -1,5 +1,6 @@
 """Small networks and data for the tests of the torch side."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def small_net(seed: int = 0, num_classes: int = 4) -> SmallNet:
     return model.eval()
 
 
+@functools.lru_cache(maxsize=1)
 def fashion_mnist() -> Dataset:
     """Return Fashion-MNIST where it is on this machine; skip the test where it is not."""
     for folder in (os.environ.get(VARIABLE), INSTALLED, ROOT / FETCH_FOLDER / "fashion-mnist"):

@@ -167,8 +167,8 @@ def test_what_does_not_fit():
 def test_int8_is_as_accurate_as_float_on_real_images(method):
     classes, data = (0, 3, 7), fashion_mnist()
     model = select_classes(load_checkpoint(CHECKPOINT)[0], classes)
-    training, test = data.train.select(classes), data.test.select(classes).take(slice(300))
-    quantized = quantize(model, training.images[:300], QuantizeOptions(method=method))
+    training, test = data.train.select(classes), data.test.select(classes).take(slice(200))
+    quantized = quantize(model, training.images[:100], QuantizeOptions(method=method))
     network = lower(quantized, None, Config(), 16)
     answers = network.classify(network.quantize_input(normalize(test.images)))
     assert np.mean(answers == test.labels) >= accuracy(model, test) - 0.01

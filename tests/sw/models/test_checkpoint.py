@@ -69,5 +69,5 @@ def test_shipped_checkpoint_is_as_good_as_it_says():
     model, metadata = load_checkpoint(CHECKPOINT)
     data = fashion_mnist()
     assert json.loads(metadata["classes"]) == list(data.classes)
-    few = data.test.take(np.arange(1000))
-    assert accuracy(model, few) == pytest.approx(float(metadata["test_accuracy"]), abs=0.02)
+    few = data.test.take(np.arange(500))
+    assert accuracy(model, few) == pytest.approx(float(metadata["test_accuracy"]), abs=0.03)
