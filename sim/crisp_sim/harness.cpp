@@ -139,7 +139,7 @@ struct Sink {
     }
 };
 
-enum Status : int { RUNNING = 0, FINISHED = 1, STALLED = 2, OVERFLOWED = 3 };
+enum Status : int { RUNNING = 0, FINISHED = 1, STALLED = 2, OVERFLOWED = 3, EARLY = 4 };
 
 class Engine {
   public:
@@ -228,7 +228,8 @@ class Engine {
     overflow |= sinks[index].overflow;
             CRISP_SINKS(CRISP_COLLECT_SINK)
             const bool busy = top_->ENGINE_BUSY;
-            if (top_->ENGINE_DONE) {
+            const bool done = top_->ENGINE_DONE;
+            if (done) {
                 ++done_count;
                 done_cycle = cycle;
                 progress = true;
@@ -236,6 +237,7 @@ class Engine {
             rise();
             if (progress) last_progress = cycle;
             if (overflow) return OVERFLOWED;
+            if (done && !complete()) return EARLY;  // what leaves in the cycle of o_done itself has left
             if (complete() && (!until_done || (done_count && !busy))) return FINISHED;
             if (cycle - last_progress > patience) return STALLED;
         }

@@ -30,7 +30,7 @@ CHUNK = 200_000
 #: Cycles without a transfer that are a standstill whatever the layer, besides those that a tile computes.
 PATIENCE = 2_000
 
-RUNNING, FINISHED, STALLED, OVERFLOWED = range(4)
+RUNNING, FINISHED, STALLED, OVERFLOWED, EARLY = range(5)
 
 #: The streams that hold a layer's weights, in the order in which they are loaded.
 LOADS = ("i_step", "i_count", "i_entry", "i_channel")
@@ -178,7 +178,7 @@ class EngineSimulator:
         SimulationTimeout
             When nothing moved for ``timeout_cycles``: names layer, cycle and the streams that stood still.
         EngineFault
-            When the engine sent more than it should, or reported to be done other than once.
+            When the engine sent more than it should, or reported to be done too early or more than once.
 
         After either of the last two call `reset` before the next layer.
         """
@@ -289,10 +289,11 @@ class EngineSimulator:
         text = "; ".join(_tell(name, *state) for name, state in states.items() if state[2] != state[3] or state[0])
         if status == OVERFLOWED:
             raise EngineFault(f"{layer.name}: in cycle {cycle} of {phase} the engine sent more than the layer has: {text}")
-        done = "" if library.crisp_done_count(self._engine) == 0 else "it reported to be done; "
+        if status == EARLY:
+            raise EngineFault(f"{layer.name}: in cycle {cycle} of {phase} the engine reported to be done, but was not: {text}")
         raise SimulationTimeout(
             f"{layer.name}: nothing moved for {patience} cycles up to cycle {cycle} of {phase}; "
-            f"{done}{text or 'all streams are through, but the engine is not done'}"
+            f"{text or 'all streams are through, but the engine is not done'}"
         )
 
     def _status(self) -> dict[str, tuple[int, ...]]:

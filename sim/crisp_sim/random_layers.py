@@ -102,7 +102,8 @@ def random_layers(config: Config, *, seed: int, number: int) -> Iterator[tuple[P
     - patterns: all blocks kept, one a block row, the last one only; B of rows, 16, 32, 64; N = 1 to M, one for the layer or
       block by block with equal sums; tiles of fewer steps than the array takes to drain;
     - values: random, extreme (-128 against -128 among them), zeros in slots and activations, outputs that saturate at both
-      clamps, outputs exactly half-way, ReLU-like clamps, clamps of one value, zero points, any multiplier and shift.
+      clamps, outputs exactly half-way, ReLU-like clamps, clamps of one value, zero points, any multiplier and shift,
+      biases with which a sum needs 33 bits.
 
     Parameters
     ----------
@@ -220,6 +221,9 @@ def _draw_scales(case: Case, weights: np.ndarray, x: np.ndarray, rng: np.random.
     if case.scale == "random":
         bias = rng.integers(-(2**31), 2**31, channels, dtype=np.int64).astype(np.int32)
         bias[rng.random(channels) < 0.5] //= 2**16
+        # At the ends of int32, so that every other sum with them needs 33 bits.
+        limits = rng.choice(np.array([-(2**31), 2**31 - 1], np.int32), channels)
+        bias = np.where(rng.random(channels) < 0.3, limits, bias)
         return bias, rng.integers(0, 2**16, channels).astype(np.uint16), rng.integers(0, 64, channels).astype(np.uint8)
     if case.scale == "least":
         bias = rng.integers(-1000, 1001, channels).astype(np.int32)

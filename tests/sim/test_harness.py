@@ -96,8 +96,8 @@ class StandIn(wiring.Component):
     Parameters
     ----------
     fault : str
-        ``""``; ``deaf_load``: never takes a step; ``deaf_window``: takes three words of windows; ``silent``: is never done;
-        ``chatty``: sends without end.
+        ``""``; ``deaf_load``: never takes a step; ``deaf_window``: takes three words of windows, and keeps the last output
+        until the fourth; ``silent``: is never done; ``hasty``: is done a word too early; ``chatty``: sends without end.
     """
 
     def __init__(self, fault: str = "") -> None:
@@ -124,7 +124,7 @@ class StandIn(wiring.Component):
         m.d.comb += [self.i_step.ready.eq(self.fault != "deaf_load"), self.i_window.ready.eq(window_open)]
         m.d.comb += [self.i_count.ready.eq(1), self.i_entry.ready.eq(1), self.i_channel.ready.eq(1), self.i_layer.ready.eq(1)]
         words = self.o_words[0]
-        m.d.comb += words.valid.eq((words_left != 0) | (self.fault == "chatty"))
+        m.d.comb += words.valid.eq((words_left > (self.fault == "deaf_window")) | (self.fault == "chatty"))
         m.d.comb += words.payload.as_value().eq(words_left[:8])
         with m.If(self.i_window.valid & self.i_window.ready):
             m.d.sync += words_taken.eq(words_taken + 1)
@@ -132,7 +132,7 @@ class StandIn(wiring.Component):
             m.d.sync += [started.eq(1), words_taken.eq(0), words_left.eq(self.i_layer.payload.pixel_tiles * TINY.columns)]
         with m.Elif(words.valid & words.ready):
             m.d.sync += words_left.eq(words_left - 1)
-            m.d.comb += self.o_done.eq((words_left == 1) & (self.fault != "silent"))
+            m.d.comb += self.o_done.eq((words_left == (2 if self.fault == "hasty" else 1)) & (self.fault != "silent"))
         return m
 
 
@@ -165,8 +165,13 @@ def test_output_places() -> None:
         (
             "deaf_window",
             SimulationTimeout,
-            r"^eye: nothing moved for 99 cycles up to cycle \d+ of run; it reported to be done; "
-            r"i_window at 3 of 12 \(valid 1, ready 0\)$",
+            r"^eye: nothing moved for 99 cycles up to cycle \d+ of run; i_window at 3 of 12 \(valid 1, ready 0\); "
+            r"o_words__0 at 47 of 48 \(valid 0, ready 1\)$",
+        ),
+        (
+            "hasty",
+            EngineFault,
+            r"^eye: in cycle \d+ of run the engine reported to be done, but was not: o_words__0 at 47 of 48 \(valid 1, ready 1\)$",
         ),
         (
             "silent",

@@ -5,7 +5,7 @@ import pytest
 
 from crisp.arch import PRESETS, Config, ProductLayer, check_capacity, layer_command, unpack
 from crisp.arch.pattern import check
-from crisp.golden.engine import run_layer
+from crisp.golden.engine import accumulate, run_layer
 from crisp_sim.random_layers import CASES, random_layers
 
 NUMBER = 6 * len(CASES)
@@ -73,6 +73,7 @@ def test_cover(config: Config, layers: list[tuple[ProductLayer, np.ndarray]]) ->
             "shift 0": (layer.shift == 0).any(),
             "multiplier not normalised": (layer.multiplier < 2**15).any(),
             "half-way": _has_half_way(layer, x),
+            "sum of 33 bits": np.abs(accumulate(layer, x).astype(np.int64) + layer.bias[:, None]).max() > 2**31,
             **{f"block {size}": pattern.block == size for size in (16, 32, 64)},
             **{f"N = {n}": n in kinds for n in range(1, config.group_size + 1)},
             **{f"{slots} window slots": command["windows"] == slots for slots in (1, 2, 3, config.window_slots_max)},
