@@ -38,7 +38,8 @@ help:  ## list the targets
 	@echo "  make demo CLASSES=sandal,sneaker,bag CONFIG=default    make test ARGS='-k requantize'    make rtl CONFIG=my.toml"
 
 setup:  ## make .venv with all tools (the first time some minutes, then 0.1 s)
-	@$(PYTHON) tools/set_up.py
+	@command -v "$(PYTHON)" >/dev/null || { echo "set-up: $(PYTHON) is missing: install Python 3.11 or newer (Debian: apt-get install python3)" >&2; exit 1; }
+	@"$(PYTHON)" tools/set_up.py
 
 demo: setup  ## prune a network for a few classes, run it on the simulated engine, compare (CLASSES= CONFIG=)
 	@$(BIN)/crisp demo $(if $(CLASSES),--classes "$(CLASSES)") $(if $(CONFIG),--config "$(CONFIG)")

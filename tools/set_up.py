@@ -86,7 +86,8 @@ def set_up() -> None:
     """Bring `.venv` up to date, or see that it is."""
     require_programs()
     key = stamp_key()
-    if (stamp := read_stamp()).get("key") == key and is_whole(stamp):
+    stamp = read_stamp()
+    if stamp.get("key") == key and is_whole(stamp):
         if stamp["libpython"] is None and find_libpython() is None:
             tell(no_libpython())
         return
