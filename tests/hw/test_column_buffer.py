@@ -21,7 +21,9 @@ class Issuer(Process):
     source : StreamSource
         Source of the words, made before this.
     windows : list of numpy.ndarray
-        ``uint8`` of shape (words, columns, M): the windows that the source sends.
+        ``uint8`` of shape (words, columns, M): the contents of each.
+    used : list of numpy.ndarray
+        Words of each window that the source sends, ascending; only they are read.
     slots : int
         Windows that fit.
     reads : int
@@ -30,8 +32,12 @@ class Issuer(Process):
         Probability of a cycle without a read.
     """
 
-    def __init__(self, bench: Bench, source, windows: list[np.ndarray], *, slots: int, reads: int, pause: float) -> None:
+    def __init__(
+        self, bench: Bench, source, windows: list[np.ndarray], used: list[np.ndarray], *, slots: int, reads: int, pause: float
+    ) -> None:
         super().__init__(bench)
+        self.used = used
+        self.ends = np.cumsum([len(words) for words in used])  # words taken when each window is complete
         self.windows, self.slots, self.reads, self.pause = windows, slots, reads, pause
         self.source = source
         self.random = np.random.default_rng([bench.seed, bench.cycle])
@@ -53,7 +59,7 @@ class Issuer(Process):
         dut, ended, cycle = self.dut, self.bench.cycle, self.bench.cycle + 1
 
         # The cycle that ends: a slot is free once the last lane has read it, one cycle after the last but one.
-        completed = self.written // self.words
+        completed = int((self.ends <= self.written).sum())
         occupied = completed - sum(released + self.columns <= ended for released in self.released)
         ready = bool(int(dut.i_window__ready.value))
         assert ready == (occupied < self.slots), f"{occupied} of {self.slots} slots are occupied"
@@ -71,16 +77,19 @@ class Issuer(Process):
         # The cycle that begins: address some word of the oldest window, and read it if it has come.
         self.written = len(self.source.transfers) - self.first_transfer
         window = len(self.released)
-        arrived = min(self.written - window * self.words, self.words)
-        probes = self.random.random() < 0.2
-        word = int(self.random.integers(0, self.words if probes or not arrived else arrived))
         releases = False
-        self.arrived = word < arrived if window < len(self.windows) else None
-        dut.i_address.value = window % self.slots * self.words + word
-        if self.arrived and self.random.random() >= self.pause:
-            self.reads_left = self.reads_left or int(self.random.integers(1, self.reads, endpoint=True))
+        self.arrived = None
+        if window < len(self.windows):
+            used = self.used[window]
+            come = used[: max(0, len(used) - max(0, self.ends[window] - self.written))]
+            is_complete = len(come) == len(used)
+            probes = not len(come) or self.random.random() < 0.2
+            word = int(self.random.integers(self.words) if probes else self.random.choice(come))
+            dut.i_address.value = window % self.slots * self.words + word
+            self.arrived = bool(is_complete or (len(come) and word <= come[-1]))
             # The last read waits until the window is complete.
-            if self.reads_left > 1 or arrived == self.words:
+            self.reads_left = self.reads_left or int(self.random.integers(1, self.reads, endpoint=True))
+            if word in come and (self.reads_left > 1 or is_complete) and self.random.random() >= self.pause:
                 self.reads_left -= 1
                 releases = not self.reads_left
                 for column in range(self.columns):
@@ -90,17 +99,21 @@ class Issuer(Process):
         dut.i_release.value = int(releases)
 
 
-async def run_layer(bench: Bench, source, *, words: int, slots: int, reads: int, windows: int = 25, pause: float) -> Issuer:
-    """Send and use the windows of a layer."""
+async def run_layer(
+    bench: Bench, source, *, words: int, slots: int, reads: int, windows: int = 25, pause: float, share: float = 1.0
+) -> Issuer:
+    """Send and use the windows of a layer; of each the source sends a share of the words at random, but at least one."""
     dut, table = bench.dut, parameters()
     shape = (windows, words, table["columns"], table["group_size"])
     rng = np.random.default_rng([bench.seed, bench.cycle, words])
     contents = list(rng.integers(0, 256, shape, dtype=np.uint8))
     dut.i_window_words.value, dut.i_windows.value, dut.i_load.value = words, slots, 1
-    issuer = Issuer(bench, source, contents, slots=slots, reads=reads, pause=pause)
-    for window in contents:
-        for address in range(words):
-            source.send([{"address": address, "data": window[address].astype(np.int8).tolist(), "last": address == words - 1}])
+    used = [np.flatnonzero((rng.random(words) < share) | (np.arange(words) == rng.integers(words))) for _ in contents]
+    issuer = Issuer(bench, source, contents, used, slots=slots, reads=reads, pause=pause)
+    for window, addresses in zip(contents, used, strict=True):
+        for address in addresses:
+            data = window[address].astype(np.int8).tolist()
+            source.send([{"address": address, "data": data, "last": address == addresses[-1]}])
     await bench.until(
         lambda: issuer.done,
         progress=lambda: len(issuer.released),
@@ -126,8 +139,9 @@ async def holds_windows(dut, mode: str) -> None:
     encode, _ = layout_codec(window_layout(parameters()["columns"], parameters()["group_size"], len(dut.i_address)))
     source = bench.source("i_window", encode)
     for words, slots in shapes():
-        for reads in (1, 2 * words):
-            issuer = await run_layer(bench, source, words=words, slots=slots, reads=reads, pause=0.6 * (bench.mode is Mode.BACKPRESSURE))
+        pause = 0.6 if bench.mode is Mode.BACKPRESSURE else 0.0
+        for reads, share in ((1, 1.0), (2 * words, 1.0), (words, 0.5)):
+            issuer = await run_layer(bench, source, words=words, slots=slots, reads=reads, pause=pause, share=share)
             if bench.mode is Mode.BACKPRESSURE and reads > words:
                 assert issuer.waits
 
