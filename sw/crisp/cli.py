@@ -13,6 +13,9 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prune a network for its user's classes and run it on a sparse accelerator.")
 
+#: Columns of the widest table.
+TABLE_WIDTH = 132
+
 Data = Annotated[str, typer.Option(help="Folder with the data set; default looks in the usual places.")]
 Seed = Annotated[int, typer.Option(help="Source of everything random.")]
 
@@ -41,7 +44,7 @@ def demo(
         checkpoint=checkpoint or CHECKPOINT,
         output=output,
     )
-    result = run_demo(options, Console())
+    result = run_demo(options, wide_console())
     if not result.comparison.bits_equal:
         raise typer.Exit(1)
 
@@ -81,7 +84,7 @@ def bench(
     """Measure everything that the README's tables show; minutes."""
     from crisp.bench import run_benchmarks
 
-    run_benchmarks(output, [name for name in only.split(",") if name], Console())
+    run_benchmarks(output, [name for name in only.split(",") if name], wide_console())
 
 
 @app.command()
@@ -96,6 +99,13 @@ def docs(
         typer.echo(f"{'stale' if check else 'written'}: {path}")
     if check and stale:
         raise typer.Exit(1)
+
+
+def wide_console() -> Console:
+    """Return a console that never cuts a table: a narrow terminal, or a file, gets lines longer than it asks for."""
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    return console
 
 
 def main() -> None:

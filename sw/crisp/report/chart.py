@@ -36,19 +36,20 @@ def draw_layers(comparison: Comparison, title: str, path: Path) -> None:
     left.barh([place - 0.2 for place in places], [layer.cycles_dense for layer in layers], 0.4, color=DENSE, label="dense")
     left.barh([place + 0.2 for place in places], [layer.cycles_sparse for layer in layers], 0.4, color=SPARSE, label="sparse")
     left.set_yticks(list(places), names)
-    left.invert_yaxis()
     left.set_xlabel(f"cycles: {comparison.cycles_dense:,} dense, {comparison.cycles_sparse:,} sparse")
-    left.legend(loc="lower right")
+    left.legend(loc="lower right", ncols=2)
 
     right.barh(list(places), [layer.speedup for layer in layers], 0.6, color=SPARSE, label="speed-up")
     limits = [1 / layer.density for layer in layers]
     right.scatter(limits, list(places), marker="|", s=160, linewidths=2, color=LIMIT, label="1 / density", zorder=3)
     right.set_xlabel(f"speed-up: {comparison.speedup:.2f} in all; 1 / density: {1 / comparison.density:.2f}")
-    right.legend(loc="lower right")
+    right.legend(loc="upper right")
     for axes in (left, right):
+        axes.margins(y=0.01)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
 
+    left.invert_yaxis()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part.png")
     figure.savefig(temporary, dpi=120)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 
 from .records import Comparison
@@ -57,9 +58,10 @@ def rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def layer_table(comparison: Comparison, title: str) -> Table:
     """Return a table of all layers for the terminal."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=number == 0)
+        justify = "left" if number < 2 else "right"
+        table.add_column(heading if number < 2 else heading.replace(" ", "\n"), justify=justify, vertical="bottom", no_wrap=True)
     *lines, total = rows(comparison)
     for line in lines:
         table.add_row(*line, style=None if line[-1] == "yes" else "bold red")
@@ -70,8 +72,8 @@ def layer_table(comparison: Comparison, title: str) -> Table:
 
 def accuracy_table(accuracies: dict[str, float], images: int) -> Table:
     """Return a table of the share of test images that each network names rightly."""
-    table = Table(title=f"Accuracy on {images:,} test images of the user's classes", title_justify="left")
-    table.add_column("network")
+    table = Table(title=f"Accuracy on {images:,} test images of the user's classes", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("network", min_width=40)
     table.add_column("top-1", justify="right")
     for name, value in accuracies.items():
         table.add_row(name.replace("_", " "), f"{value:.2%}")
