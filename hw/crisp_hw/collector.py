@@ -1,5 +1,7 @@
 """Collector: turns the rows that leave a drain bank into channels-last words, one output pixel a word."""
 
+import itertools
+
 from amaranth import Cat, Module, Signal
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
@@ -76,11 +78,9 @@ class Collector(wiring.Component):
             for lane in lanes:
                 rows = [Signal(signed(8), name=f"row_{lane}_{age}") for age in reversed(range(1, self.bank_rows))]
                 rows.append(self.i_values[lane])
-                m.d.sync += [older.eq(newer) for older, newer in zip(rows, rows[1:], strict=False)]
+                m.d.sync += [older.eq(newer) for older, newer in itertools.pairwise(rows)]
                 word = word | (Cat(*rows) & complete[lane].replicate(8 * self.bank_rows))
-            m.submodules[f"queue_{number}"] = queue = SyncFIFO(
-                width=8 * self.bank_rows, depth=self.tiles * len(lanes)
-            )
+            m.submodules[f"queue_{number}"] = queue = SyncFIFO(width=8 * self.bank_rows, depth=self.tiles * len(lanes))
             m.d.comb += queue.w_data.eq(word)
             m.d.comb += queue.w_en.eq(complete[lanes.start : lanes.stop].any())
             m.d.comb += output.payload.as_value().eq(queue.r_data)

@@ -74,9 +74,7 @@ class ColumnBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = SkewedMemory(
-            lanes=self.columns, shape=group_layout(self.group_size), depth=self.depth
-        )
+        m.submodules.memory = memory = SkewedMemory(lanes=self.columns, shape=group_layout(self.group_size), depth=self.depth)
 
         # Slots: filled ones wait for their last use, occupied ones until the last lane has read them too.
         filled = Signal(range(self.slots + 1))
@@ -97,7 +95,7 @@ class ColumnBuffer(wiring.Component):
         release = self.i_release
         for _ in range(self.columns - 1):
             delayed = Signal(name="release")
-            m.d.sync += delayed.eq(release)
+            m.d.sync += delayed.eq(release & self.i_load)
             release = delayed
 
         m.d.sync += filled.eq(filled + complete - self.i_release)

@@ -140,9 +140,7 @@ class LayerEngine(wiring.Component):
         m.d.comb += [issuer.i_complete.eq(columns.o_complete), issuer.i_arrived.eq(columns.o_arrived)]
 
         # Products.
-        m.submodules.systolic_array = array = SystolicArray(
-            rows=config.rows, columns=config.columns, group_size=config.group_size
-        )
+        m.submodules.systolic_array = array = SystolicArray(rows=config.rows, columns=config.columns, group_size=config.group_size)
         m.d.comb += [array.i_weights.eq(weights.o_weights), array.i_groups.eq(columns.o_groups)]
 
         # Results, bank by bank. A tile's token travels beside its sums, from its last step to each bank.

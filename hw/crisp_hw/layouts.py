@@ -28,7 +28,7 @@ def group_layout(group_size: int) -> data.ArrayLayout:
 
 
 def weight_layout(group_size: int) -> data.StructLayout:
-    """Lay out what a row of the array receives each cycle. A bubble is all zeros: value 0 changes nothing."""
+    """Lay out what a row of the array receives each cycle. A bubble has value 0, which changes nothing, and no ``last``."""
     return data.StructLayout({"value": signed(8), "offset": offset_shape(group_size), "last": 1})
 
 

@@ -27,8 +27,8 @@ class StepIssuer(wiring.Component):
 
     Latency: the addresses of a step are registers, valid in the cycle of its ``o_issue``. Throughput: one step a cycle.
     Flow control: the array cannot stall, so a step is either issued or not. A step waits for its word of the window, the
-    last step of a window until the window is complete, and the last step of a tile waits until the tile before has left the drain bank (``bank_rows`` cycles) and
-    the output has room. All other steps go at once.
+    last step of a window until the window is complete, and the last step of a tile until the tile before has left the drain
+    bank (``bank_rows`` cycles) and the output has room. All other steps go at once.
 
     Parameters
     ----------

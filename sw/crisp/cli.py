@@ -11,7 +11,9 @@ from crisp.arch import CrispError
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Prune a network for its user's classes and run it on a sparse accelerator.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Prune a network for its user's classes and run it on a sparse accelerator."
+)
 
 #: Columns of the widest table.
 TABLE_WIDTH = 132

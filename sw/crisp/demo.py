@@ -190,8 +190,9 @@ def run_demo(options: DemoOptions, console: Console, prune_options: PruneOptions
     chosen = np.random.default_rng(options.seed).permutation(len(test))[: options.images]
     images = dense_int8.quantize_input(normalize(test.images[chosen]))
     with draw_progress(console) as progress:
-        runs = [run_with_progress(network, images, simulator, progress) for network in (dense_int8, sparse_int8)]
-    comparison = compare_networks(dense_int8, *runs, array_macs=config.macs)
+        dense_runs = run_with_progress(dense_int8, images, simulator, progress)
+        sparse_runs = run_with_progress(sparse_int8, images, simulator, progress)
+    comparison = compare_networks(dense_int8, dense_runs, sparse_runs, config.macs)
 
     record = {
         **provenance(options.command, options.seed),
@@ -206,7 +207,7 @@ def run_demo(options: DemoOptions, console: Console, prune_options: PruneOptions
         "accuracy": accuracies,
         **comparison.to_dict(),
         "prune_seconds": pruned.seconds,
-        "simulation_seconds": sum(run.seconds for network in runs for run in network),
+        "simulation_seconds": sum(run.seconds for run in [*dense_runs, *sparse_runs]),
         "seconds": time.monotonic() - started,
     }
     write_json(options.output / "demo.json", record)

@@ -1,4 +1,4 @@
-"""Documents that are generated: from declarations, so that they tell what the code does; from results, so that they tell what was measured."""
+"""Documents that are generated: from declarations, so they tell what the code does; from results, so they tell what was measured."""
 
 import json
 import re
@@ -71,15 +71,16 @@ def load(root: Path, name: str) -> dict[str, Any]:
 def demo_section(root: Path) -> str:
     """Return what the demonstration printed."""
     record = load(root, "demo")
-    comparison = Comparison.from_dict(record)
+    comparison, size = Comparison.from_dict(record), record["config"]
     accuracy = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in record["accuracy"].items())
     equal = "Every output bit of the RTL equals the golden model's." if comparison.bits_equal else "RTL and golden model differ."
     return (
         f"`{record['command']}`: {record['network']} on {record['data']} for {', '.join(record['classes'])}, "
         f"{record['sparsity']:.1%} of the pruned layers' weights zero ({record['pattern']}), {record['images']} images, "
-        f"{record['config']['rows']}x{record['config']['columns']} array, {record['config']['on_chip_bytes'] // 1024} KiB on chip. {equal}\n\n"
+        f"{size['rows']}x{size['columns']} array, {size['on_chip_bytes'] // 1024} KiB on chip. {equal}\n\n"
         f"{layer_markdown(comparison)}\n\n"
-        f"Top-1 on {record['test_images']:,} test images of these classes: {accuracy}. Pruned for {record['prune_seconds']:.0f} s on one core."
+        f"Top-1 on {record['test_images']:,} test images of these classes: {accuracy}. "
+        f"Pruned for {record['prune_seconds']:.0f} s on one core."
     )
 
 

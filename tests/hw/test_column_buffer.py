@@ -187,6 +187,29 @@ async def empties_when_load_falls(dut) -> None:
     await run_layer(bench, source, words=words, slots=slots, reads=2, pause=0.0)
 
 
+@cocotb.test()
+async def forgets_a_release_under_way(dut) -> None:
+    """A release on its way to the last lane when load falls frees no slot of the next layer."""
+    table = parameters()
+    slots = table["slots"]
+    bench = await Bench.start(dut, i_load=1, i_release=0, i_address=0, i_window_words=1, i_windows=slots)
+    encode, _ = layout_codec(window_layout(table["columns"], table["group_size"], len(dut.i_address)))
+    source = bench.source("i_window", encode)
+    word = {"address": 0, "data": [[0] * table["group_size"]] * table["columns"], "last": True}
+    source.send([word])
+    await source.drain()
+    await bench.wait(2)
+    dut.i_release.value = 1
+    await bench.wait(1)
+    dut.i_release.value, dut.i_load.value = 0, 0
+    await bench.wait(1)
+    dut.i_load.value = 1
+    source.send([word] * (slots + 2))
+    await bench.wait(slots + table["columns"] + 5)
+    assert len(source.transfers) == 1 + slots
+    assert not int(dut.i_window__ready.value)
+
+
 @pytest.mark.parametrize(
     ("columns", "group_size", "depth", "slots", "simulator"),
     [

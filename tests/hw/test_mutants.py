@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
 from crisp.arch import IDLE_CAUSES, Config
 from crisp.golden.engine import run_layer
 from crisp_hw.engine import LayerEngine
@@ -22,7 +23,11 @@ MUTANTS = {
     "offset ignored": ("pe", "self.i_group[self.i_weight.offset]", "self.i_group[0]"),
     "sum not cleared": ("pe", "Mux(final, 0, accumulator) + product", "accumulator + product"),
     "bubble is not zero": ("weight_buffer", "with m.If(issued[arrived]):", "with m.If(1):"),
-    "block index off by one": ("block_walker", "(entry.index << layer.block_groups_log2)", "((entry.index + 1) << layer.block_groups_log2)"),
+    "block index off by one": (
+        "block_walker",
+        "(entry.index << layer.block_groups_log2)",
+        "((entry.index + 1) << layer.block_groups_log2)",
+    ),
     "tail groups ignored": ("block_walker", "Mux(is_tail, layer.tail_groups, whole_groups)", "whole_groups"),
     "drain gap one short": ("step_issuer", "drain_timer.eq(self.bank_rows - 1)", "drain_timer.eq(self.bank_rows - 2)"),
     "window not waited for": ("step_issuer", "at_window_start & ~self.i_available", "0"),

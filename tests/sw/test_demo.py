@@ -9,14 +9,15 @@ import struct
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
 from crisp.arch import CrispError
 from crisp.cli import app, main
 from crisp.data import Dataset, Split
 from crisp.demo import DemoError, DemoOptions, choose_classes, run_demo
 from crisp.models import resnet20, save_checkpoint
 from crisp.prune import PruneOptions
-from rich.console import Console
-from typer.testing import CliRunner
 
 NAMES = ("top", "trouser", "pullover", "dress")
 QUICK = PruneOptions(iterations=1, saliency_images=64, iteration_images=0, final_images=64, batch=32)

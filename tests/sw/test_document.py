@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from crisp.document import DocumentError, write_documents
 
 ROOT = Path(__file__).parents[2]

@@ -60,8 +60,10 @@ def layer_table(comparison: Comparison, title: str) -> Table:
     """Return a table of all layers for the terminal."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for number, heading in enumerate(HEADINGS):
-        justify = "left" if number < 2 else "right"
-        table.add_column(heading if number < 2 else heading.replace(" ", "\n"), justify=justify, vertical="bottom", no_wrap=True)
+        if number < 2:
+            table.add_column(heading, vertical="bottom", no_wrap=True)
+        else:
+            table.add_column(heading.replace(" ", "\n"), justify="right", vertical="bottom", no_wrap=True)
     *lines, total = rows(comparison)
     for line in lines:
         table.add_row(*line, style=None if line[-1] == "yes" else "bold red")

@@ -4,10 +4,11 @@ import json
 import re
 
 import pytest
+from rich.console import Console
+
 from crisp.arch import COUNTERS
 from crisp.report import Comparison, LayerRecord, accuracy_table, draw_layers, layer_table, markdown_table, provenance, write_json
 from crisp.report.table import layer_markdown
-from rich.console import Console
 
 
 def record(name: str, dense: int, sparse: int, density: float, *, bits_equal: bool = True) -> LayerRecord:
