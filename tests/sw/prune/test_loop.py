@@ -107,7 +107,7 @@ def test_wrong_classes_and_too_few_images(network):
     with pytest.raises(DataError, match=r"user classes must be labels of the data set, not \[3, 9\]"):
         prune(network, striped_dataset(), (3, 9), OPTIONS)
     with pytest.raises(PruneError, match="batch must be at most the 110 training images of the classes, not 128"):
-        prune(network, striped_dataset(), CLASSES, PruneOptions())
+        prune(network, striped_dataset(), CLASSES, PruneOptions(batch=128))
 
 
 @pytest.mark.parametrize(
