@@ -15,6 +15,9 @@ __all__ = ["BENCHMARKS", "BenchError", "run_benchmarks"]
 
 SEED = 1
 
+#: Presets that fit the device.
+FPGA_CONFIGS = ("tiny", "ecp5")
+
 
 class BenchError(CrispError):
     """No benchmark has the name that was asked for."""
@@ -58,11 +61,26 @@ def bench_simulation(output: Path, console: Console) -> None:
     write_json(output / "simulation.json", {**record, **provenance("crisp bench --only simulation", SEED)})
 
 
+def bench_fpga(output: Path, console: Console) -> None:
+    """Place and route the configurations that fit an ECP5, and keep area and clock rate."""
+    from crisp_hw.engine import LayerEngine
+    from crisp_hw.fpga import build
+
+    for name in FPGA_CONFIGS:
+        config = Config.preset(name)
+        console.print(f"{name} for ECP5")
+        describe = {"name": name, "config": dataclasses.asdict(config)}
+        result = build(LayerEngine(config), Path("build/fpga") / name, seed=SEED, describe=describe)
+        console.print({key: result[key] for key in ("lut4", "ff", "dsp", "bram", "fmax_mhz")})
+        write_json(output / f"fpga-{name}.json", {**result, **provenance("crisp bench --only fpga", SEED)})
+
+
 #: Benchmarks by name, in the order in which they run.
 BENCHMARKS: dict[str, Callable[[Path, Console], None]] = {
     "steady_state": bench_steady_state,
     "simulation": bench_simulation,
     "demo": bench_demo,
+    "fpga": bench_fpga,
 }
 
 

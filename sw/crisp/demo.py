@@ -136,7 +136,9 @@ def choose_classes(text: str, dataset: Dataset, seed: int) -> tuple[int, ...]:
     return dataset.check_classes(labels)
 
 
-def run_demo(options: DemoOptions, console: Console, prune_options: PruneOptions | None = None) -> DemoResult:
+def run_demo(
+    options: DemoOptions, console: Console, *, dataset: Dataset | None = None, prune_options: PruneOptions | None = None
+) -> DemoResult:
     """Run the demonstration and write its record and chart.
 
     Parameters
@@ -145,6 +147,8 @@ def run_demo(options: DemoOptions, console: Console, prune_options: PruneOptions
         Settings.
     console : Console
         Where progress and tables go.
+    dataset : Dataset, optional
+        Images; default is what ``options.data`` says.
     prune_options : PruneOptions, optional
         Settings of pruning; default are the pruner's own, with the sparsity and the seed of ``options``.
 
@@ -160,7 +164,7 @@ def run_demo(options: DemoOptions, console: Console, prune_options: PruneOptions
     torch.manual_seed(options.seed)
     config = Config.load(options.config)
     model, metadata = load_checkpoint(options.checkpoint)
-    dataset = load_dataset(options.data or None, tell=console.print)
+    dataset = dataset or load_dataset(options.data or None, tell=console.print)
     classes = choose_classes(options.classes, dataset, options.seed)
     names = [dataset.classes[label] for label in classes]
     console.print(

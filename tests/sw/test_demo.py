@@ -1,10 +1,8 @@
 """The demonstration, whole, on images and a network that the test makes; and its options."""
 
 import dataclasses
-import gzip
 import io
 import json
-import struct
 
 import numpy as np
 import pytest
@@ -29,24 +27,13 @@ def dataset() -> Dataset:
     return Dataset(name="clothes", source="test", classes=NAMES, train=empty, test=empty)
 
 
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    """Images in the original archives: the class is where the bright bar is."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for prefix, count in (("train", 400), ("t10k", 200)):
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[2 * label + 3 : 2 * label + 6] += 150
-        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images)
-        write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", labels)
-    return folder
-
-
-def write_idx(path, array: np.ndarray) -> None:
-    head = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(head + array.tobytes()))
+def bars(count: int) -> Split:
+    """Draw images whose class is where the bright bar is."""
+    labels = np.arange(count) % 10
+    images = np.random.default_rng(count).integers(0, 60, (count, 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 3 : 2 * label + 6] += 150
+    return Split(images, labels)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +44,11 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_whole_demonstration(data_folder, checkpoint, tmp_path) -> None:
-    options = DemoOptions(classes="1, 4, 8", images=1, data=str(data_folder), checkpoint=checkpoint, output=tmp_path)
+def test_whole_demonstration(checkpoint, tmp_path) -> None:
+    dataset = Dataset(name="bars", source="test", classes=tuple("0123456789"), train=bars(600), test=bars(200))
+    options = DemoOptions(classes="1, 4, 8", images=1, checkpoint=checkpoint, output=tmp_path)
     console = Console(file=io.StringIO(), width=160)
-    result = run_demo(options, console, QUICK)
+    result = run_demo(options, console, dataset=dataset, prune_options=QUICK)
     record = json.loads((tmp_path / "demo.json").read_text())
     assert result.comparison.bits_equal
     assert record["bits_equal"] is True
