@@ -32,7 +32,7 @@ MUTANTS = {
     "drain gap one short": ("step_issuer", "drain_timer.eq(self.bank_rows - 1)", "drain_timer.eq(self.bank_rows - 2)"),
     "window not waited for": ("step_issuer", "~self.i_arrived | (is_tile_end", "(is_tile_end"),
     "half rounded up": ("requantize", "half & (below_half | floor[0])", "half"),
-    "rows reversed": ("collector", "for age in reversed(range(1, self.bank_rows))", "for age in range(1, self.bank_rows)"),
+    "rows reversed": ("collector", "Cat(*rows)", "Cat(*reversed(rows))"),
 }
 
 
