@@ -49,7 +49,7 @@ def measure_saliency(
     Returns
     -------
     dict
-        By layer: float64 of the weight's shape, not negative. The mean square of a layer is not normalised: layers compete as they are.
+        By layer: float64 of the weight's shape, not negative. Layers are not normalised: they compete as they are.
     """
     weights = {name: dense_weight(layer) for name, layer in layers.items()}
     if kind is Saliency.MAGNITUDE:
