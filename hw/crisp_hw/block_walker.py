@@ -1,7 +1,7 @@
 """Block walker: reads the list of kept blocks ahead of the array, so that an absent block costs no cycle."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -89,17 +89,15 @@ class BlockWalker(wiring.Component):
         walking = Signal()
         entry_address = Signal(range(self.entry_depth))
         row_address = Signal(range(self.entry_depth))  # first entry of this block row
-        block_row = Signal(range(self.block_row_depth))
         blocks_left = Signal(COUNT.fields[0].width)  # of this row tile
-        block_tiles_left = Signal.like(layer.block_tiles)  # row tiles of this block row
-        row_tiles_left = Signal.like(layer.row_tiles)  # of this pixel tile
+        ends_block_row = Signal()  # this row tile is its block row's last
+        ends_window = Signal()  # it is its pixel tile's last
         pixel_tiles_left = Signal.like(layer.pixel_tiles)
         windows_left = Signal.like(layer.windows)  # slots until the column buffer wraps
         window_address = Signal(range(self.column_depth))
 
         last_of_tile = blocks_left == 1
-        last_of_block_row = last_of_tile & (block_tiles_left == 1)
-        last_of_window = last_of_tile & (row_tiles_left == 1)
+        last_of_window = last_of_tile & ends_window
         last_of_layer = last_of_window & (pixel_tiles_left == 1)
 
         # Step to the next block whenever the FIFO has room for it.
@@ -108,40 +106,52 @@ class BlockWalker(wiring.Component):
         m.d.comb += step.eq(walking & (credits != 0))
         m.d.sync += credits.eq(credits - step + (self.o_block.valid & self.o_block.ready))
 
-        next_block_row = Signal.like(block_row)
+        # The row tile that begins next, known while this one is walked, so that its count is at hand in time.
+        tile_layout = data.StructLayout({
+            "block_row": range(self.block_row_depth),
+            "block_tiles_left": layer.block_tiles.shape(),
+            "row_tiles_left": layer.row_tiles.shape(),
+        })  # fmt: skip
+        first_tile = Signal(tile_layout)
+        next_tile = Signal(tile_layout)
+        tile = Signal(tile_layout)
+        m.d.comb += [first_tile.block_tiles_left.eq(layer.block_tiles), first_tile.row_tiles_left.eq(layer.row_tiles)]
+        m.d.comb += tile.eq(Mux(self.i_start, first_tile, next_tile))
         count = counts.read_port(domain="comb")
-        m.d.comb += next_block_row.eq(block_row + last_of_block_row)
-        with m.If(last_of_window | ~walking):
-            m.d.comb += next_block_row.eq(0)
-        m.d.comb += count.addr.eq(next_block_row)
+        m.d.comb += count.addr.eq(tile.block_row)
+        begins_tile = self.i_start | (step & last_of_tile)
+        with m.If(begins_tile):
+            m.d.sync += ends_block_row.eq(tile.block_tiles_left == 1)
+            m.d.sync += ends_window.eq(tile.row_tiles_left == 1)
+            m.d.sync += next_tile.row_tiles_left.eq(tile.row_tiles_left - 1)
+            with m.If(tile.block_tiles_left == 1):
+                m.d.sync += [next_tile.block_row.eq(tile.block_row + 1), next_tile.block_tiles_left.eq(layer.block_tiles)]
+            with m.Else():
+                m.d.sync += [next_tile.block_row.eq(tile.block_row), next_tile.block_tiles_left.eq(tile.block_tiles_left - 1)]
+            with m.If(tile.row_tiles_left == 1):
+                m.d.sync += next_tile.eq(first_tile)
+
+        # Walk: block by block, and from tile to tile and window to window.
+        with m.If(begins_tile):
+            m.d.sync += blocks_left.eq(count.data.blocks)
+        with m.Elif(step):
+            m.d.sync += blocks_left.eq(blocks_left - 1)
+        with m.If(step):
+            m.d.sync += entry_address.eq(entry_address + 1)
+            with m.If(last_of_tile & ends_block_row):
+                m.d.sync += row_address.eq(entry_address + 1)
+            with m.Elif(last_of_tile):
+                m.d.sync += entry_address.eq(row_address)
+        with m.If(self.i_start | (step & last_of_window)):
+            m.d.sync += [entry_address.eq(0), row_address.eq(0)]
 
         with m.If(self.i_start):
-            m.d.sync += walking.eq(1)
-            m.d.sync += pixel_tiles_left.eq(layer.pixel_tiles)
-            m.d.sync += windows_left.eq(layer.windows)
-            m.d.sync += window_address.eq(0)
+            m.d.sync += [walking.eq(1), pixel_tiles_left.eq(layer.pixel_tiles)]
+            m.d.sync += [windows_left.eq(layer.windows), window_address.eq(0)]
         with m.Elif(step & last_of_window):
-            m.d.sync += walking.eq(~last_of_layer)
-            m.d.sync += pixel_tiles_left.eq(pixel_tiles_left - 1)
+            m.d.sync += [walking.eq(~last_of_layer), pixel_tiles_left.eq(pixel_tiles_left - 1)]
             m.d.sync += windows_left.eq(Mux(windows_left == 1, layer.windows, windows_left - 1))
             m.d.sync += window_address.eq(Mux(windows_left == 1, 0, window_address + layer.window_words))
-
-        with m.If(self.i_start | (step & last_of_window)):
-            m.d.sync += [entry_address.eq(0), row_address.eq(0), block_row.eq(0), blocks_left.eq(count.data.blocks)]
-            m.d.sync += block_tiles_left.eq(layer.block_tiles)
-            m.d.sync += row_tiles_left.eq(layer.row_tiles)
-        with m.Elif(step):
-            m.d.sync += entry_address.eq(entry_address + 1)
-            m.d.sync += blocks_left.eq(blocks_left - 1)
-            with m.If(last_of_tile):
-                m.d.sync += row_tiles_left.eq(row_tiles_left - 1)
-                m.d.sync += blocks_left.eq(count.data.blocks)
-                with m.If(last_of_block_row):
-                    m.d.sync += [row_address.eq(entry_address + 1), block_row.eq(next_block_row)]
-                    m.d.sync += block_tiles_left.eq(layer.block_tiles)
-                with m.Else():
-                    m.d.sync += entry_address.eq(row_address)
-                    m.d.sync += block_tiles_left.eq(block_tiles_left - 1)
 
         # Read the entry, with a register behind the RAM; flags keep step.
         read = entries.read_port()
@@ -183,12 +193,14 @@ class BlockWalker(wiring.Component):
 
         # Count what was passed over: the gap before each block, and the one behind a tile's last.
         expected = Signal(ENTRY.fields[0].width + 1)
-        gap = entry.index - expected
-        behind = Mux(flags["last_of_tile"], layer.block_columns - 1 - entry.index, 0)
-        m.d.sync += self.o_walked.eq(valid)
-        m.d.sync += self.o_skipped.eq(Mux(valid, gap + behind, 0))
         with m.If(self.i_start):
             m.d.sync += expected.eq(0)
         with m.Elif(valid):
             m.d.sync += expected.eq(Mux(flags["last_of_tile"], 0, entry.index + 1))
+        before = Signal.like(expected)
+        behind = Signal.like(expected)
+        counted = Signal()
+        m.d.sync += [counted.eq(valid), before.eq(entry.index - expected)]
+        m.d.sync += behind.eq(Mux(flags["last_of_tile"], layer.block_columns - 1 - entry.index, 0))
+        m.d.sync += [self.o_walked.eq(counted), self.o_skipped.eq(Mux(counted, before + behind, 0))]
         return m

@@ -11,6 +11,9 @@ from .layouts import word_layout
 
 __all__ = ["Requantize", "output_layout"]
 
+#: Bits of a rounded result before zero point and clamp: what exceeds them is clamped in any case.
+RESULT_WIDTH = 10
+
 
 def output_layout() -> data.StructLayout:
     """Lay out the three parameters that hold for a whole layer."""
@@ -67,34 +70,41 @@ class Requantize(wiring.Component):
         shift_2 = Signal.like(channel.shift)
         m.d.sync += [product.eq(total * multiplier), shift_2.eq(shift_1)]
 
-        # 3: shift right; the bit below the point and whether any lower one is set decide the rounding.
-        shifted = Cat(0, product).as_signed()
+        # 3: shift right, from the longest distance down. A bit below the result is half, those below it are sticky. The result
+        # is clamped to 8 bits in the end, so 10 bits hold all that matters: each level keeps only the bits that the shorter
+        # distances still need, and a bit that is dropped above them and is no copy of the sign means that it overflows.
+        distances = [1 << level for level in reversed(range(len(shift_2)))]
+        sign = product[-1]
+        shifted = Cat(0, product, sign.replicate(RESULT_WIDTH + 1 + sum(distances) - len(product) - 1))
         sticky = 0
-        for level, bit in reversed(list(enumerate(shift_2))):
-            distance = 1 << level
+        over = 0
+        for distance in distances:
+            bit = shift_2[distance.bit_length() - 1]
+            kept = len(shifted) - distance
             sticky = sticky | (bit & shifted[:distance].any())
-            narrowed = Signal(signed(50), name=f"shifted_{distance}")
-            m.d.comb += narrowed.eq(Mux(bit, shifted >> distance, shifted))
+            over = over | (~bit & (shifted[kept:] ^ sign.replicate(distance)).any())
+            narrowed = Signal(kept, name=f"shifted_{distance}")
+            m.d.comb += narrowed.eq(Mux(bit, shifted[distance:], shifted[:kept]))
             shifted = narrowed
-        floor = Signal(signed(49))
+        floor = Signal(signed(RESULT_WIDTH))
         half = Signal()
         below_half = Signal()
-        m.d.sync += [floor.eq(shifted >> 1), half.eq(shifted[0]), below_half.eq(sticky)]
+        overflows = Signal()
+        negative = Signal()
+        m.d.sync += [half.eq(shifted[0]), floor.eq(shifted[1:]), below_half.eq(sticky)]
+        m.d.sync += [overflows.eq(over | (shifted[-1] ^ sign)), negative.eq(sign)]
 
-        # 4: round half to even, add the zero point, clamp. What exceeds 10 bits is clamped in any case.
-        limited = Signal(signed(10))
-        with m.If(floor[9:].all() | ~floor[9:].any()):
-            m.d.comb += limited.eq(floor)
-        with m.Else():
-            m.d.comb += limited.eq(Mux(floor[-1], -512, 511))
-        up = half & (below_half | floor[0])
-        value = Signal(signed(12))
+        # 4: round half to even, add the zero point, clamp. The limits move instead of the sum, so that both go at once.
         output = self.i_output
-        m.d.comb += value.eq(limited + up + output.output_zero_point)
-        with m.If(value < output.clamp_min):
+        limited = Signal(signed(RESULT_WIDTH))
+        rounded = Signal(signed(RESULT_WIDTH + 1))
+        limit = 1 << (RESULT_WIDTH - 1)
+        m.d.comb += limited.eq(Mux(overflows, Mux(negative, -limit, limit - 1), floor))
+        m.d.comb += rounded.eq(limited + (half & (below_half | floor[0])))
+        with m.If(rounded < output.clamp_min - output.output_zero_point):
             m.d.sync += self.o_value.eq(output.clamp_min)
-        with m.Elif(value > output.clamp_max):
+        with m.Elif(rounded > output.clamp_max - output.output_zero_point):
             m.d.sync += self.o_value.eq(output.clamp_max)
         with m.Else():
-            m.d.sync += self.o_value.eq(value)
+            m.d.sync += self.o_value.eq(rounded + output.output_zero_point)
         return m
