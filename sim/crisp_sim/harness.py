@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crisp.arch import COUNTERS, LAYER, Config, LayerError, ProductLayer, layer_command
+from crisp.arch import COUNTERS, LAYER, Config, ProductLayer, layer_command
 
 from .engine_build import build_engine, describe_engine, describe_ports
 from .errors import EngineFault, SimulationError, SimulationTimeout
@@ -183,8 +183,7 @@ class EngineSimulator:
         After either of the last two call `reset` before the next layer.
         """
         start_time = time.perf_counter()
-        if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != layer.num_inputs:
-            raise LayerError(f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}")
+        layer.check_activations(x)
         num_pixels = x.shape[1]
         command = layer_command(layer, self.config, num_pixels)
         tile_steps = max(1, -(-layer.steps // command["row_tiles"]))

@@ -1,7 +1,5 @@
 """``docs/formats.md``, written from the declarations that code and gateware are made of."""
 
-from pathlib import Path
-
 import numpy as np
 
 from .counters import COUNTERS, IDLE_CAUSES
@@ -9,7 +7,7 @@ from .fields import CHANNEL, COUNT, ENTRY, WORDS, Word
 from .packing import PackedWeights, pack, schedule, step_bytes
 from .pattern import Pattern
 
-__all__ = ["formats_markdown", "write_docs"]
+__all__ = ["formats_markdown"]
 
 INTRODUCTION = """\
 # Formats
@@ -200,17 +198,3 @@ def formats_markdown() -> str:
         COUNTER_NOTE.format(terms="`, `".join(("active", *IDLE_CAUSES))),
     ]
     return "".join(sections).rstrip("\n") + "\n"
-
-
-def write_docs(folder: str | Path) -> list[Path]:
-    """Write every generated page into ``folder``, which is made where it is missing.
-
-    Returns
-    -------
-    list of Path
-        What was written.
-    """
-    path = Path(folder) / "formats.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(formats_markdown(), encoding="utf-8")
-    return [path]

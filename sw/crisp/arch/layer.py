@@ -84,6 +84,17 @@ class ProductLayer:
         """Steps of one pixel tile: the fewest cycles in which the array can compute it."""
         return len(self.packed.values)
 
+    def check_activations(self, x: np.ndarray) -> None:
+        """Check that ``x`` is what the layer multiplies: ``int8`` of shape (K padded to whole groups, P).
+
+        Raises
+        ------
+        LayerError
+            With what it is instead.
+        """
+        if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != self.num_inputs:
+            raise LayerError(f"{self.name}: activations must be int8 of shape ({self.num_inputs}, P), not {x.dtype} of {x.shape}")
+
     def channel_words(self) -> np.ndarray:
         """Return the words `CHANNEL` of all output channels, padded with zeros to whole row tiles: ``uint64``."""
         words = np.zeros(self.packed.row_tiles * self.packed.rows, "<u8")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..arch import LayerError, ProductLayer
+from ..arch import ProductLayer
 from ..arch.packing import schedule
 from .requantize import requantize
 
@@ -32,8 +32,7 @@ def accumulate(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
     LayerError
         When ``x`` has the wrong type or shape.
     """
-    if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != layer.num_inputs:
-        raise LayerError(f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}")
+    layer.check_activations(x)
     packed = layer.packed
     accumulator = np.zeros((packed.row_tiles * packed.rows, x.shape[1]), np.int32)
     tiles = schedule(packed.pattern, packed.rows)

@@ -45,8 +45,7 @@ def exact_product(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
     LayerError
         When ``x`` has the wrong type or shape.
     """
-    if x.dtype != np.int8 or x.ndim != 2 or x.shape[0] != layer.num_inputs:
-        raise LayerError(f"{layer.name}: activations must be int8 of shape ({layer.num_inputs}, P), not {x.dtype} of {x.shape}")
+    layer.check_activations(x)
     weights = unpack(layer.packed)
     exact = np.float32 if weights.shape[1] * 2**14 <= 2**24 else np.float64
     y = (weights.astype(exact) @ x[: weights.shape[1]].astype(exact)).astype(np.float64)
