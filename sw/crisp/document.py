@@ -13,6 +13,9 @@ from crisp.report.table import layer_markdown
 
 __all__ = ["DocumentError", "write_documents"]
 
+#: Multipliers of the largest ECP5, LFE5U-85F.
+ECP5_MULTIPLIERS = 156
+
 
 class DocumentError(CrispError):
     """A document lacks the place for a generated part, or a result is missing."""
@@ -104,7 +107,7 @@ def configurations_section(root: Path) -> str:
     for name in PRESETS:
         config = Config.preset(name)
         path = root / "results" / f"fpga-{name}.json"
-        area = ("not run", "", "", "", "")
+        area = (f"{config.macs} of {ECP5_MULTIPLIERS} multipliers: does not fit", "", "", "", "")
         if path.is_file():
             record = json.loads(path.read_text())
             area = (
@@ -123,9 +126,7 @@ def configurations_section(root: Path) -> str:
 def simulation_section(root: Path) -> str:
     """Return the speed of simulation."""
     record = load(root, "simulation")
-    lines = [
-        (run["name"], f"{run['cycles']:,}", f"{run['cycles_per_second']:,.0f}") for run in record["runs"]
-    ]  # fmt: skip
+    lines = [(run["layer"], f"{run['cycles']:,}", f"{run['cycles_per_second']:,.0f}") for run in record["runs"]]
     return markdown_table(("layer", "cycles", "cycles a second"), lines)
 
 
