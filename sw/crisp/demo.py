@@ -173,15 +173,15 @@ def run_demo(
     )
     simulator = EngineSimulator(config, log=console.print)
 
-    # Prune and quantize; the dense network is quantized alike.
+    # Quantize, prune, quantize. The dense network comes first: if it does not fit the hardware, nobody waits to hear it.
     dense_float = select_classes(model, classes).eval()
     test = dataset.test.select(classes)
     training = dataset.training_and_validation()[0].select(classes)
     prune_options = prune_options or PruneOptions(sparsity=options.sparsity, group=config.group_size, seed=options.seed)
     with draw_progress(console) as progress:
-        pruned = prune(model, dataset, classes, prune_options, progress)
         calibration = training.images[np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]]
         dense_int8 = lower(quantize(dense_float, calibration, name="dense"), None, config, prune_options.block)
+        pruned = prune(model, dataset, classes, prune_options, progress)
         sparse_int8 = lower(quantize(pruned.model, calibration, name="sparse"), pruned.patterns, config, prune_options.block)
     accuracies = {
         "dense_float": accuracy(dense_float, test),
