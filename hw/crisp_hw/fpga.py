@@ -48,7 +48,7 @@ RESOURCES = {"TRELLIS_COMB": "lut4", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "D
 MILESTONE = re.compile(r"Info: (Packing LUTs|Running main analytical placer|Routing globals|Routing\.\.|Running router|Running simulated)")
 
 #: `synth_ecp5` straight from Amaranth's RTLIL crashes Yosys 0.70 at 8x8; to flatten first avoids it.
-#: Without the slices' wide multiplexers, whose few inputs the router fights for: the same area, a tenth of the routing time.
+#: Without the slices' wide multiplexers, whose few inputs the router fights for: the same area in a fraction of the routing time.
 SCRIPT = """\
 read_rtlil engine.il
 proc
