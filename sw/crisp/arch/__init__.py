@@ -3,6 +3,19 @@
 Imports neither torch nor amaranth, so that compiler, golden model, gateware and driver can all build on it.
 """
 
+from .commands import (
+    END,
+    EXECUTE,
+    LOAD,
+    RUN,
+    STORE,
+    UNIT_BYTES,
+    ExecuteKind,
+    LoadTarget,
+    MemoryWindow,
+    Opcode,
+    Sharing,
+)
 from .config import PRESETS, Config
 from .counters import COUNTERS, IDLE_CAUSES
 from .errors import CapacityError, ConfigError, CrispError, FieldError, LayerError, PatternError
@@ -15,22 +28,33 @@ __all__ = [
     "CHANNEL",
     "COUNT",
     "COUNTERS",
+    "END",
     "ENTRY",
+    "EXECUTE",
     "IDLE_CAUSES",
     "LAYER",
+    "LOAD",
     "PRESETS",
+    "RUN",
+    "STORE",
+    "UNIT_BYTES",
     "WORDS",
     "CapacityError",
     "Config",
     "ConfigError",
     "CrispError",
+    "ExecuteKind",
     "Field",
     "FieldError",
     "LayerError",
+    "LoadTarget",
+    "MemoryWindow",
+    "Opcode",
     "PackedWeights",
     "Pattern",
     "PatternError",
     "ProductLayer",
+    "Sharing",
     "Sizes",
     "Word",
     "check",

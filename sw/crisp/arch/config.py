@@ -15,6 +15,23 @@ __all__ = ["PRESETS", "Config"]
 MAX_GROUP_SIZE = 16
 
 
+#: Widths of the memory bus, in bits.
+AXI_DATA_WIDTHS = (32, 64, 128, 256, 512)
+
+#: Bits of the fields of a command that address a buffer, see ``commands``.
+ADDRESS_WIDTHS = {
+    "column_buffer_depth": 13,
+    "weight_buffer_depth": 16,
+    "entry_buffer_depth": 14,
+    "block_row_buffer_depth": 12,
+    "channel_buffer_depth": 14,
+    "run_buffer_depth": 14,
+}
+
+#: Bits of an address of the activation buffer, in words.
+ACTIVATION_ADDRESS_WIDTH = 22
+
+
 def is_power_of_two(value: int) -> bool:
     """Tell whether ``value`` is 1, 2, 4, 8, ..."""
     return value > 0 and value & (value - 1) == 0
@@ -37,6 +54,9 @@ class Config:
     drain_rows : int
         Rows of a finished tile that leave the array in a cycle (k). A power of two that divides ``rows``. A tile shorter
         than ``rows / drain_rows`` steps waits for the tile before it.
+    activation_buffer_depth : int
+        Words of one bank of the activation buffer, each ``group_size`` bytes. There are as many banks as columns, rounded up to a
+        power of two.
     column_buffer_depth : int
         Words of one lane of the column buffer, each ``group_size`` bytes; all windows in flight share them.
     weight_buffer_depth : int
@@ -47,6 +67,10 @@ class Config:
         Block rows whose count of kept blocks is held.
     channel_buffer_depth : int
         Output channels whose bias and scale are held. A multiple of ``rows``.
+    run_buffer_depth : int
+        Runs of words that windows are gathered from.
+    axi_data_width : int
+        Bits of the memory bus: 32, 64, 128, 256 or 512.
 
     Raises
     ------
@@ -58,11 +82,14 @@ class Config:
     columns: int = 16
     group_size: int = 4
     drain_rows: int = 2
+    activation_buffer_depth: int = 10240
     column_buffer_depth: int = 2304
-    weight_buffer_depth: int = 8192
+    weight_buffer_depth: int = 9216
     entry_buffer_depth: int = 4096
-    block_row_buffer_depth: int = 128
+    block_row_buffer_depth: int = 512
     channel_buffer_depth: int = 2048
+    run_buffer_depth: int = 2048
+    axi_data_width: int = 128
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -75,6 +102,21 @@ class Config:
             raise ConfigError(f"group_size must be one of 2, 4, 8, 16, not {self.group_size}")
         if not is_power_of_two(self.drain_rows) or self.drain_rows > self.rows:
             raise ConfigError(f"drain_rows must be a power of two that divides rows = {self.rows}, not {self.drain_rows}")
+        if self.axi_data_width not in AXI_DATA_WIDTHS:
+            raise ConfigError(f"axi_data_width must be one of {', '.join(map(str, AXI_DATA_WIDTHS))}, not {self.axi_data_width}")
+        for name, width in ADDRESS_WIDTHS.items():
+            if getattr(self, name) > 1 << width:
+                raise ConfigError(f"{name} must not exceed {1 << width}, which commands can address, not {getattr(self, name)}")
+        if self.activation_words > 1 << ACTIVATION_ADDRESS_WIDTH:
+            raise ConfigError(
+                f"activation_buffer_depth x {self.banks} banks must not exceed {1 << ACTIVATION_ADDRESS_WIDTH} words, which commands can "
+                f"address, not {self.activation_words}"
+            )
+        if self.bank_rows < self.group_size:
+            raise ConfigError(
+                f"rows / drain_rows must be at least group_size = {self.group_size}, so that a drain bank fills whole words, "
+                f"not {self.bank_rows}"
+            )
         if self.channel_buffer_depth % self.rows:
             raise ConfigError(f"channel_buffer_depth must be a multiple of rows = {self.rows}, not {self.channel_buffer_depth}")
 
@@ -87,6 +129,26 @@ class Config:
     def offset_width(self) -> int:
         """Bits of an offset: which of the ``group_size`` activations a value meets."""
         return (self.group_size - 1).bit_length()
+
+    @property
+    def banks(self) -> int:
+        """Banks of the activation buffer: columns, rounded up to a power of two."""
+        return 1 << (self.columns - 1).bit_length()
+
+    @property
+    def activation_words(self) -> int:
+        """Words of the activation buffer, all banks."""
+        return self.banks * self.activation_buffer_depth
+
+    @property
+    def tile_words(self) -> int:
+        """Words of M channels that one pixel of a tile of results has: rows / M, at least 1."""
+        return max(1, self.rows // self.group_size)
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one transfer on the memory bus."""
+        return self.axi_data_width // 8
 
     @property
     def bank_rows(self) -> int:
@@ -118,9 +180,10 @@ class Config:
         column = self.columns * self.column_buffer_depth * self.group_size
         weight = -(-self.rows * self.weight_buffer_depth * (8 + self.offset_width) // 8)
         entry = 2 * (self.entry_buffer_depth + self.block_row_buffer_depth)
-        channel = 8 * self.channel_buffer_depth
+        channel = 8 * (self.channel_buffer_depth + self.run_buffer_depth)
         output = self.rows * self.columns * self.output_tiles
-        return column + weight + entry + channel + output
+        table = 256 * self.columns * self.drain_rows
+        return self.activation_words * self.group_size + column + weight + entry + channel + output + table
 
     @property
     def digest(self) -> int:
@@ -180,29 +243,45 @@ class Config:
             raise ConfigError(f"{path}: {error}") from error
 
 
-#: Named configurations. ``tiny`` is for tests and proofs, ``ecp5`` fits an LFE5U-85F.
+#: Named configurations. ``tiny`` is for tests and proofs,
+#: ``default`` has at most 1 MiB on chip, ``edge`` 256 KiB, ``ecp5`` is for an LFE5U-85F.
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {
         "rows": 4,
         "columns": 4,
         "group_size": 4,
         "drain_rows": 1,
+        "activation_buffer_depth": 4096,
         "column_buffer_depth": 256,
-        "weight_buffer_depth": 4096,
+        "weight_buffer_depth": 2048,
         "entry_buffer_depth": 512,
         "block_row_buffer_depth": 32,
         "channel_buffer_depth": 128,
+        "run_buffer_depth": 256,
+        "axi_data_width": 32,
     },
     "default": {},
+    "edge": {
+        "activation_buffer_depth": 1024,
+        "column_buffer_depth": 1216,
+        "weight_buffer_depth": 4864,
+        "entry_buffer_depth": 1024,
+        "block_row_buffer_depth": 128,
+        "channel_buffer_depth": 512,
+        "run_buffer_depth": 512,
+    },
     "ecp5": {
         "rows": 8,
         "columns": 8,
         "group_size": 4,
         "drain_rows": 1,
+        "activation_buffer_depth": 2048,
         "column_buffer_depth": 1024,
         "weight_buffer_depth": 4096,
         "entry_buffer_depth": 1024,
         "block_row_buffer_depth": 64,
         "channel_buffer_depth": 512,
+        "run_buffer_depth": 512,
+        "axi_data_width": 64,
     },
 }
