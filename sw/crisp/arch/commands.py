@@ -165,6 +165,7 @@ EXECUTE = Word(
         Field("sharing", 2, "Sharing."),
         Field("residual", 1, "1: add a tensor to the result."),
         Field("table", 1, "1: look the result up in the activation table."),
+        Field("open", 1, "1: the sums go on in the next command, so this one has no results: its last step does not end the sum."),
         Field("row_tiles", 16, "Row tiles; with SPLIT the parts of K; with MAX planes."),
         Field("pixels", 20, "Output pixels."),
         # The kept blocks and the weights.
@@ -209,7 +210,7 @@ EXECUTE = Word(
         Field("output_base", ADDRESS, "Address of plane 0."),
         Field("output_ring", ADDRESS, "Pixels of a plane's ring."),
         Field("output_q", ADDRESS, "Place of the first pixel in the ring."),
-        Field("output_tile_dq", ADDRESS, "Places from a tile to the next, modulo the smaller ring of output and residual."),
+        Field("output_tile_dq", ADDRESS, "Places from a tile to the next; less than the rings of output and residual."),
         Field("output_wrap_dq", ADDRESS, "Places that a wrap adds, beyond the one step."),
         Field("output_tile_stride", ADDRESS, "Words from a row tile's first plane to the next row tile's."),
         Field("output_pitch", ADDRESS, "Words from one word of a row tile to the next: the plane pitch, or 0."),
