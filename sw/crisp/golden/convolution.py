@@ -2,18 +2,19 @@
 
 K is ordered (kh, kw, cin) with cin padded to whole groups of M, so that a group is M neighbouring channels of one pixel: one word of
 memory. A layer with fewer channels than M would mostly multiply padding; it is packed row-wise instead, (kh, kw x cin), and only each row
-of the kernel is padded. A linear layer is a 1x1 convolution of one pixel. Source: implicit im2col, e.g. S. Chetlur et al., "cuDNN:
-Efficient Primitives for Deep Learning", arXiv 1410.0759.
+of the kernel is padded. A linear layer is a 1x1 convolution of one pixel, or, behind a flattened image, a convolution as large as that.
+Source: implicit im2col, e.g. S. Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", arXiv 1410.0759.
 """
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..arch import LayerError
 
-__all__ = ["Convolution", "from_matrix", "to_matrix"]
+__all__ = ["Convolution", "Window", "from_matrix", "to_matrix"]
 
 
 def row_inputs(channels: int, kernel_width: int, group: int) -> int:
@@ -68,34 +69,45 @@ def from_matrix(matrix: np.ndarray, shape: tuple[int, ...], group: int) -> np.nd
     return np.ascontiguousarray(taps.transpose(0, 3, 1, 2)).reshape(shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class Convolution:
-    """Geometry of a convolution.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Window:
+    """Which pixels each output pixel of a convolution or a pooling sees; heights come before widths.
 
     Parameters
     ----------
-    channels : int
-        Input channels.
-    kernel, stride, padding : tuple of int
-        Height and width each, in pixels; padding on both sides.
+    kernel, stride, dilation : tuple of int
+        Height and width each: taps, pixels from one window to the next, pixels from one tap to the next.
+    padding : tuple of int
+        Pixels above and to the left of the image.
+    padding_end : tuple of int, optional
+        Pixels below and to the right; as many as ``padding`` by default.
     """
 
-    channels: int
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    padding_end: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0)):
+        if self.padding_end is None:
+            object.__setattr__(self, "padding_end", self.padding)
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1), ("padding_end", 0)):
             pair = getattr(self, name)
             if len(pair) != 2 or min(pair) < least:
                 raise LayerError(f"{name} must be two numbers of at least {least}, not {pair}")
-        if self.channels < 1:
-            raise LayerError(f"channels must be at least 1, not {self.channels}")
 
-    def num_inputs(self, group: int) -> int:
-        """Return K, padded for groups of M."""
-        return self.kernel[0] * row_inputs(self.channels, self.kernel[1], group)
+    @property
+    def borders(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Padding as (above, below), (left, right)."""
+        below, right = self.padding_end or self.padding
+        return (self.padding[0], below), (self.padding[1], right)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Height and width of the area that the taps of a window span."""
+        height, width = (dilation * (kernel - 1) + 1 for kernel, dilation in zip(self.kernel, self.dilation, strict=True))
+        return height, width
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of the output.
@@ -103,14 +115,69 @@ class Convolution:
         Raises
         ------
         LayerError
-            When the padded input is smaller than the kernel.
+            When the padded input is smaller than a window.
         """
         sizes = []
-        for size, kernel, stride, padding in zip((height, width), self.kernel, self.stride, self.padding, strict=True):
-            if size + 2 * padding < kernel:
-                raise LayerError(f"kernel {self.kernel} must fit the padded input, which is {size + 2 * padding} pixels")
-            sizes.append((size + 2 * padding - kernel) // stride + 1)
+        for size, extent, stride, border in zip((height, width), self.extent, self.stride, self.borders, strict=True):
+            if size + sum(border) < extent:
+                raise LayerError(f"kernel {self.kernel} must fit the padded input, which is {size + sum(border)} pixels")
+            sizes.append((size + sum(border) - extent) // stride + 1)
         return sizes[0], sizes[1]
+
+    def pad(self, x: np.ndarray, value: int) -> np.ndarray:
+        """Surround ``x``, [N, H, W, C], with ``value``."""
+        return np.pad(x, ((0, 0), *self.borders, (0, 0)), constant_values=value)
+
+    def taps(self, height: int, width: int) -> Iterator[tuple[int, int, slice, slice]]:
+        """Yield every tap of the kernel for an image of ``height`` x ``width`` without padding.
+
+        Yields
+        ------
+        row, column : int
+            Place in the kernel.
+        rows, columns : slice
+            Pixels of the padded image that the tap meets, one for each output pixel.
+        """
+        sizes = self.output_size(height, width)
+        for row, column in np.ndindex(*self.kernel):
+            starts = (row * self.dilation[0], column * self.dilation[1])
+            rows, columns = (
+                slice(start, start + (size - 1) * stride + 1, stride)
+                for start, size, stride in zip(starts, sizes, self.stride, strict=True)
+            )
+            yield row, column, rows, columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution(Window):
+    """Geometry of a convolution.
+
+    Parameters
+    ----------
+    channels : int
+        Input channels.
+    groups : int
+        Parts into which input and output channels are cut, each seeing only its own; ``channels`` for a depthwise convolution.
+    """
+
+    channels: int
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels < 1:
+            raise LayerError(f"channels must be at least 1, not {self.channels}")
+        if self.groups < 1 or self.channels % self.groups:
+            raise LayerError(f"groups must divide the {self.channels} channels, not be {self.groups}")
+
+    def num_inputs(self, group: int) -> int:
+        """Return K, padded for groups of M; of one part where there are several."""
+        return self.kernel[0] * row_inputs(self.channels // self.groups, self.kernel[1], group)
+
+    def check_activations(self, x: np.ndarray) -> None:
+        """Raise `LayerError` unless ``x`` is int8 [N, H, W, C] with the right number of channels."""
+        if x.dtype != np.int8 or x.ndim != 4 or x.shape[3] != self.channels:
+            raise LayerError(f"activations must be int8 [N, H, W, {self.channels}], not {x.dtype} {list(x.shape)}")
 
     def columns(self, x: np.ndarray, zero_point: int, group: int) -> np.ndarray:
         """Gather the activations that each output pixel sees.
@@ -132,23 +199,19 @@ class Convolution:
         Raises
         ------
         LayerError
-            When the activations are not int8 [N, H, W, C].
+            When the activations are not int8 [N, H, W, C], or the convolution has several parts and so is not one matrix product.
         """
-        if x.dtype != np.int8 or x.ndim != 4 or x.shape[3] != self.channels:
-            raise LayerError(f"activations must be int8 [N, H, W, {self.channels}], not {x.dtype} {list(x.shape)}")
+        self.check_activations(x)
+        if self.groups != 1:
+            raise LayerError(f"a convolution that is one matrix product must have 1 group, not {self.groups}")
         images, height, width, channels = x.shape
-        (kernel_height, kernel_width), (down, right) = self.kernel, self.stride
-        out_height, out_width = self.output_size(height, width)
-        (top, left), depth = self.padding, channels
-        padded = np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)), constant_values=zero_point)
+        padded, depth = self.pad(x, zero_point), channels
         if channels >= group:
             depth = math.ceil(channels / group) * group
             padded = np.pad(padded, ((0, 0), (0, 0), (0, 0), (0, depth - channels)))
-        gathered = np.zeros((kernel_height, row_inputs(channels, kernel_width, group), images, out_height, out_width), dtype=np.int8)
+        rows_of_k = (self.kernel[0], row_inputs(channels, self.kernel[1], group))
+        gathered = np.zeros((*rows_of_k, images, *self.output_size(height, width)), dtype=np.int8)
         source = np.ascontiguousarray(padded.transpose(3, 0, 1, 2))
-        for row in range(kernel_height):
-            rows = slice(row, row + (out_height - 1) * down + 1, down)
-            for tap in range(kernel_width):
-                taps = slice(tap, tap + (out_width - 1) * right + 1, right)
-                gathered[row, tap * depth : (tap + 1) * depth] = source[:, :, rows, taps]
+        for row, column, rows, columns in self.taps(height, width):
+            gathered[row, column * depth : (column + 1) * depth] = source[:, :, rows, columns]
         return gathered.reshape(self.num_inputs(group), -1)

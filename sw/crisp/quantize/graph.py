@@ -205,7 +205,7 @@ class Translator:
         weight = module.weight.detach().clone()
         bias = torch.zeros(module.out_channels) if module.bias is None else module.bias.detach().clone()
         padding = module.padding if plain else (0, 0)
-        geometry = Convolution(module.in_channels, pair(module.kernel_size), pair(module.stride), pair(padding))
+        geometry = Convolution(module.in_channels, kernel=pair(module.kernel_size), stride=pair(module.stride), padding=pair(padding))
         self.emit(node, FloatProduct(str(node.target), (self.source(node),), weight, bias, geometry))
 
     def linear(self, node: fx.Node) -> None:

@@ -28,7 +28,8 @@ def product_node(name="conv", source="input", channels=4, outputs=5, kernel=(3, 
         clamp_max=90,
     )
     padding = (kernel[0] // 2, kernel[1] // 2)
-    return Product(name=name, inputs=(source,), layer=layer, convolution=Convolution(channels, kernel, (1, 1), padding), input_zero_point=9)
+    convolution = Convolution(channels, kernel=kernel, padding=padding)
+    return Product(name=name, inputs=(source,), layer=layer, convolution=convolution, input_zero_point=9)
 
 
 def network(*nodes):
@@ -154,6 +155,8 @@ def test_names_that_do_not_fit_together():
 
 
 def test_shapes_that_do_not_fit_together():
+    with pytest.raises(LayerError, match="conv: a product must have 1 group, not 2; more are a GroupedProduct"):
+        dataclasses.replace(product_node(), convolution=Convolution(4, kernel=(3, 3), groups=2))
     with pytest.raises(LayerError, match=r"conv: weights must have K = 8 for .*, not 36"):
         dataclasses.replace(product_node(), convolution=Convolution(8))
     node = Add(name="add", inputs=("a", "b"), zero_points=(0, 0), multipliers=(1, 1), shift=0)
