@@ -8,6 +8,7 @@ from typing import Any
 
 from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
+from crisp.arch.register_document import registers_header, registers_markdown
 from crisp.report import Comparison, markdown_table
 from crisp.report.table import layer_markdown
 
@@ -41,7 +42,12 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
     DocumentError
         When the README lacks a marker, or a result that it shows is not there.
     """
-    wanted = {root / "docs/formats.md": formats_markdown(), root / "README.md": readme(root)}
+    wanted = {
+        root / "docs/formats.md": formats_markdown(),
+        root / "docs/registers.md": registers_markdown(),
+        root / "sim/crisp_sim/crisp_registers.h": registers_header(),
+        root / "README.md": readme(root),
+    }
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     if not check:
         for path in stale:

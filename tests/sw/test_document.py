@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def tree(tmp_path):
-    for name in ("README.md", "results", "docs"):
+    for name in ("README.md", "results", "docs", "sim/crisp_sim/crisp_registers.h"):
         source = ROOT / name
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
     return tmp_path
 

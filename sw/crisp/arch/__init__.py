@@ -18,11 +18,13 @@ from .commands import (
 )
 from .config import PRESETS, Config
 from .counters import COUNTERS, IDLE_CAUSES
+from .error_codes import ErrorCode
 from .errors import CapacityError, ConfigError, CrispError, FieldError, LayerError, PatternError
 from .fields import CHANNEL, COUNT, ENTRY, LAYER, WORDS, Field, Word
 from .layer import ProductLayer, check_capacity, layer_command
 from .packing import PackedWeights, Sizes, pack, unpack
 from .pattern import Pattern, check
+from .registers import REGISTERS, register
 
 __all__ = [
     "CHANNEL",
@@ -35,6 +37,7 @@ __all__ = [
     "LAYER",
     "LOAD",
     "PRESETS",
+    "REGISTERS",
     "RUN",
     "STORE",
     "UNIT_BYTES",
@@ -43,6 +46,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CrispError",
+    "ErrorCode",
     "ExecuteKind",
     "Field",
     "FieldError",
@@ -61,5 +65,6 @@ __all__ = [
     "check_capacity",
     "layer_command",
     "pack",
+    "register",
     "unpack",
 ]
