@@ -1,11 +1,24 @@
 """Payload layouts: the packed words of the contract, and what travels between the blocks of the engine."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data
 
 from crisp.arch import Word
 
-__all__ = ["block_layout", "group_layout", "step_layout", "weight_layout", "window_layout", "word_layout"]
+__all__ = [
+    "block_layout",
+    "group_layout",
+    "read_request_layout",
+    "slot_layout",
+    "step_layout",
+    "walk_layout",
+    "weight_layout",
+    "window_layout",
+    "window_word_layout",
+    "word_layout",
+    "write_port_layout",
+    "write_request_layout",
+]
 
 
 def word_layout(word: Word) -> data.StructLayout:
@@ -59,3 +72,42 @@ def block_layout(column_depth: int) -> data.StructLayout:
         "last_of_window": 1,
         "last_of_layer": 1,
     })  # fmt: skip
+
+
+def window_word_layout(columns: int, group_size: int) -> data.StructLayout:
+    """Lay out one word of a window for all lanes; words come in order, so that only the end of the window has to be told."""
+    return data.StructLayout({"data": slot_layout(columns, group_size), "last": 1})
+
+
+def slot_layout(columns: int, group_size: int) -> data.ArrayLayout:
+    """Lay out one word for each lane: what the activation buffer answers, and M neighbouring rows of a tile of results."""
+    return data.ArrayLayout(group_layout(group_size), columns)
+
+
+def read_request_layout(columns: int, words: int) -> data.StructLayout:
+    """Lay out a request to read the activation buffer of ``words`` words: an address for each enabled lane."""
+    return data.StructLayout({"addresses": data.ArrayLayout(range(words), columns), "enables": unsigned(columns)})
+
+
+def write_request_layout(columns: int, group_size: int, words: int) -> data.StructLayout:
+    """Lay out a request to write the activation buffer of ``words`` words: an address and a word for each enabled lane."""
+    return data.StructLayout({
+        "addresses": data.ArrayLayout(range(words), columns),
+        "enables": unsigned(columns),
+        "data": slot_layout(columns, group_size),
+    })  # fmt: skip
+
+
+def write_port_layout(shape: ShapeLike, depth: int) -> data.StructLayout:
+    """Lay out the write port of a buffer of ``depth`` words that LOADs fill. It takes a word in every cycle."""
+    return data.StructLayout({"enable": 1, "address": range(max(2, depth)), "data": shape})
+
+
+def walk_layout(columns: int) -> data.StructLayout:
+    """Lay out what the lanes of a pixel walk do in a cycle.
+
+    ``load``: the seed takes the first pixel. ``fill``: the last lane takes the seed, every other lane its upper neighbour, and the seed
+    goes to the next pixel, on to the next row when ``lane_wrap``. ``advance``: all lanes go to the next tile, lane l on to the next row
+    when bit l of ``tile_wraps``.
+    """
+    return data.StructLayout({"load": 1, "fill": 1, "advance": 1, "lane_wrap": 1, "tile_wraps": unsigned(columns)})
