@@ -3,6 +3,7 @@
 Imports neither torch nor amaranth, so that compiler, golden model, gateware and driver can all build on it.
 """
 
+from .command_stream import Command, check_commands, decode_commands
 from .commands import (
     END,
     EXECUTE,
@@ -19,12 +20,14 @@ from .commands import (
 from .config import PRESETS, Config
 from .counters import COUNTERS, IDLE_CAUSES
 from .error_codes import ErrorCode
-from .errors import CapacityError, ConfigError, CrispError, FieldError, LayerError, PatternError
+from .errors import CapacityError, ConfigError, CrispError, FieldError, LayerError, PatternError, ProgramError
 from .fields import CHANNEL, COUNT, ENTRY, LAYER, WORDS, Field, Word
 from .layer import ProductLayer, check_capacity, layer_command
 from .packing import PackedWeights, Sizes, pack, unpack
 from .pattern import Pattern, check
+from .program import LayerInfo, Program
 from .registers import REGISTERS, register
+from .tensor import Layout, TensorDescriptor
 
 __all__ = [
     "CHANNEL",
@@ -43,6 +46,7 @@ __all__ = [
     "UNIT_BYTES",
     "WORDS",
     "CapacityError",
+    "Command",
     "Config",
     "ConfigError",
     "CrispError",
@@ -51,6 +55,8 @@ __all__ = [
     "Field",
     "FieldError",
     "LayerError",
+    "LayerInfo",
+    "Layout",
     "LoadTarget",
     "MemoryWindow",
     "Opcode",
@@ -58,11 +64,16 @@ __all__ = [
     "Pattern",
     "PatternError",
     "ProductLayer",
+    "Program",
+    "ProgramError",
     "Sharing",
     "Sizes",
+    "TensorDescriptor",
     "Word",
     "check",
     "check_capacity",
+    "check_commands",
+    "decode_commands",
     "layer_command",
     "pack",
     "register",

@@ -1,6 +1,6 @@
 """Typed errors. Every one names what was wrong, the rule, the value, and what to do about it."""
 
-__all__ = ["CapacityError", "ConfigError", "CrispError", "FieldError", "LayerError", "PatternError"]
+__all__ = ["CapacityError", "ConfigError", "CrispError", "FieldError", "LayerError", "PatternError", "ProgramError"]
 
 
 class CrispError(Exception):
@@ -25,3 +25,7 @@ class LayerError(CrispError):
 
 class CapacityError(CrispError):
     """A layer does not fit the on-chip buffers of a configuration."""
+
+
+class ProgramError(CrispError):
+    """A program, or a file of one, breaks a rule of its format."""
