@@ -35,33 +35,33 @@ class ErrorCode(enum.IntEnum):
 
     # Any command.
     OPCODE = 1, "A command has no known opcode.", "Check COMMAND_OFFSET, and that the program is in memory before the start."
+    TRUNCATED = 2, "The command list ends within a command, or without END.", "Set COMMAND_UNITS to the units of the whole list."
     RESERVED = (
-        2,
+        3,
         "Bits of a command that no field has are not zero.",
         "The program was damaged, or made for another version: compile again.",
     )
-    TRUNCATED = 3, "The command list ends within a command, or without END.", "Set COMMAND_UNITS to the units of the whole list."
     WAIT = 4, "A command waits for one that does not come before it: it would wait forever.", "Fault of the compiler: report it."
 
-    # LOAD and STORE.
+    # LOAD and STORE; some of them EXECUTE as well.
     TARGET = 8, "LOAD: the target is no buffer; STORE: it is not 0.", "The program was damaged: compile again."
-    WINDOW_PERMISSION = 9, "LOAD from a window that is only written, or STORE to one that is only read.", "Name another window."
+    ZERO_DIMENSION = 9, "A count that must be at least 1 is 0.", "The program was damaged: compile again."
+    ROWS = 10, "More than one row for a target that has no rows.", "Fault of the compiler: report it."
+    ROW_BYTES = 11, "The bytes of a row are no whole words of the target.", "Compile for this configuration."
+    PATCHES = 12, "Patches that the machine cannot cut.", "Fault of the compiler: report it."
+    ALIGNMENT = 13, "Offset or row stride are no multiple of the bus width.", "Compile for this configuration."
+    WINDOW_PERMISSION = 14, "LOAD from a window that is only written, or STORE to one that is only read.", "Name another window."
     WINDOW_RANGE = (
-        10,
+        15,
         "Bytes beyond the window's end, or a window beyond the address space.",
         "Set the window's size to what the program needs.",
     )
-    ALIGNMENT = 11, "Offset or row stride are no multiple of the bus width.", "Compile for this configuration."
-    ROW_BYTES = 12, "The bytes of a row are no whole words of the target.", "Compile for this configuration."
-    ZERO_DIMENSION = 13, "A count that must be at least 1 is 0.", "The program was damaged: compile again."
-    ROWS = 14, "More than one row for a target that has no rows.", "Fault of the compiler: report it."
-    BUFFER_RANGE = 15, "Words beyond the end of an on-chip buffer.", "Compile for this configuration."
-    PATCHES = 16, "Patches that the machine cannot cut.", "Fault of the compiler: report it."
+    BUFFER_RANGE = 16, "Words beyond the end of an on-chip buffer.", "Compile for this configuration."
 
     # EXECUTE.
     SHARING = 24, "Sharing has no such value, or none that this kind can have.", "The program was damaged: compile again."
-    WINDOW_WORDS = 25, "A window's words do not fit the column buffer, or are not those of its blocks.", "Compile for this configuration."
-    BLOCKS = 26, "Groups of a block, or of the last block, are out of range.", "The program was damaged: compile again."
+    BLOCKS = 25, "Groups of a block, or of the last block, are out of range.", "The program was damaged: compile again."
+    WINDOW_WORDS = 26, "A window's words do not fit the column buffer, or are not those of its blocks.", "Compile for this configuration."
     WALK = 27, "A step of the walk over pixels is as long as its ring or its row.", "Fault of the compiler: report it."
 
     # Data, found while a command runs.
