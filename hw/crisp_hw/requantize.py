@@ -1,25 +1,20 @@
 """Requantization lane: accumulators of one column to int8. The golden model is ``crisp.golden.requantize``."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.hdl import signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from crisp.arch import CHANNEL, LAYER
+from crisp.arch import CHANNEL
 
 from .layouts import word_layout
+from .rounding_shift import RoundingShift, output_layout
 
 __all__ = ["Requantize", "output_layout"]
 
-#: Bits of a rounded result before zero point and clamp: what exceeds them is clamped in any case.
-RESULT_WIDTH = 10
-
-
-def output_layout() -> data.StructLayout:
-    """Lay out the three parameters that hold for a whole layer."""
-    layer = word_layout(LAYER)
-    names = ("output_zero_point", "clamp_min", "clamp_max")
-    return data.StructLayout({name: layer[name].shape for name in names})
+#: Bits of a sum with its bias, and of their product with a multiplier.
+TOTAL_WIDTH = 33
+PRODUCT_WIDTH = TOTAL_WIDTH + 16
 
 
 class Requantize(wiring.Component):
@@ -43,7 +38,7 @@ class Requantize(wiring.Component):
         Result.
     """
 
-    LATENCY = 4
+    LATENCY = 2 + RoundingShift.LATENCY
 
     def __init__(self):
         super().__init__({
@@ -60,51 +55,18 @@ class Requantize(wiring.Component):
         m.d.sync += self.o_channel.eq(channel)
 
         # 1: add the bias, exactly.
-        total = Signal(signed(33))
+        total = Signal(signed(TOTAL_WIDTH))
         multiplier = Signal.like(channel.multiplier)
         shift_1 = Signal.like(channel.shift)
         m.d.sync += [total.eq(self.i_sum + channel.bias), multiplier.eq(channel.multiplier), shift_1.eq(channel.shift)]
 
         # 2: multiply, exactly.
-        product = Signal(signed(49))
+        product = Signal(signed(PRODUCT_WIDTH))
         shift_2 = Signal.like(channel.shift)
         m.d.sync += [product.eq(total * multiplier), shift_2.eq(shift_1)]
 
-        # 3: shift right, from the longest distance down. A bit below the result is half, those below it are sticky. The result
-        # is clamped to 8 bits in the end, so 10 bits hold all that matters: each level keeps only the bits that the shorter
-        # distances still need, and a bit that is dropped above them and is no copy of the sign means that it overflows.
-        distances = [1 << level for level in reversed(range(len(shift_2)))]
-        sign = product[-1]
-        shifted = Cat(0, product, sign.replicate(RESULT_WIDTH + 1 + sum(distances) - len(product) - 1))
-        sticky = 0
-        over = 0
-        for distance in distances:
-            bit = shift_2[distance.bit_length() - 1]
-            kept = len(shifted) - distance
-            sticky = sticky | (bit & shifted[:distance].any())
-            over = over | (~bit & (shifted[kept:] ^ sign.replicate(distance)).any())
-            narrowed = Signal(kept, name=f"shifted_{distance}")
-            m.d.comb += narrowed.eq(Mux(bit, shifted[distance:], shifted[:kept]))
-            shifted = narrowed
-        floor = Signal(signed(RESULT_WIDTH))
-        half = Signal()
-        below_half = Signal()
-        overflows = Signal()
-        negative = Signal()
-        m.d.sync += [half.eq(shifted[0]), floor.eq(shifted[1:]), below_half.eq(sticky)]
-        m.d.sync += [overflows.eq(over | (shifted[-1] ^ sign)), negative.eq(sign)]
-
-        # 4: round half to even, add the zero point, clamp. The limits move instead of the sum, so that both go at once.
-        output = self.i_output
-        limited = Signal(signed(RESULT_WIDTH))
-        rounded = Signal(signed(RESULT_WIDTH + 1))
-        limit = 1 << (RESULT_WIDTH - 1)
-        m.d.comb += limited.eq(Mux(overflows, Mux(negative, -limit, limit - 1), floor))
-        m.d.comb += rounded.eq(limited + (half & (below_half | floor[0])))
-        with m.If(rounded < output.clamp_min - output.output_zero_point):
-            m.d.sync += self.o_value.eq(output.clamp_min)
-        with m.Elif(rounded > output.clamp_max - output.output_zero_point):
-            m.d.sync += self.o_value.eq(output.clamp_max)
-        with m.Else():
-            m.d.sync += self.o_value.eq(rounded + output.output_zero_point)
+        # 3, 4: shift, round, add the zero point, clamp.
+        m.submodules.rounding_shift = rounding_shift = RoundingShift(product_width=PRODUCT_WIDTH)
+        m.d.comb += [rounding_shift.i_product.eq(product), rounding_shift.i_shift.eq(shift_2)]
+        m.d.comb += [rounding_shift.i_output.eq(self.i_output), self.o_value.eq(rounding_shift.o_value)]
         return m

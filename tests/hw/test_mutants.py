@@ -31,7 +31,7 @@ MUTANTS = {
     "tail groups ignored": ("block_walker", "Mux(is_tail, layer.tail_groups, whole_groups)", "whole_groups"),
     "drain gap one short": ("step_issuer", "drain_timer.eq(self.bank_rows - 1)", "drain_timer.eq(self.bank_rows - 2)"),
     "window not waited for": ("step_issuer", "~self.i_arrived | (is_tile_end", "(is_tile_end"),
-    "half rounded up": ("requantize", "(half & (below_half | floor[0]))", "half"),
+    "half rounded up": ("rounding_shift", "(half & (below_half | floor[0]))", "half"),
     "rows reversed": ("collector", "Cat(*rows)", "Cat(*reversed(rows))"),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..arch import Config, ExecuteKind, Sharing
+from .pixel_walk import places
 from .requantize import requantize
 
 __all__ = ["add_residual", "output_positions", "output_shape", "residual_positions", "write_results"]
@@ -23,7 +24,7 @@ def output_shape(command: Mapping[str, int], config: Config) -> tuple[int, int]:
 def add_residual(results: np.ndarray, residual: np.ndarray, command: Mapping[str, int]) -> np.ndarray:
     """Add two int8 arrays of one shape, each with its zero point and multiplier, and round the sum once.
 
-    ``clamp(round(((v - zv) * mv + (r - zr) * mr) / 2**shift) + zero point)``, halves to even, as `crisp.golden.network.Add`.
+    ``clamp(round(((v - zv) * mv + (r - zr) * mr) / 2**shift) + zero point)``, halves to even, as `crisp.golden.nodes.Add`.
     """
     total = (results.astype(np.int32) - command["result_zero_point"]) * np.int32(command["result_multiplier"])
     total += (residual.astype(np.int32) - command["residual_zero_point"]) * np.int32(command["residual_multiplier"])
@@ -32,33 +33,21 @@ def add_residual(results: np.ndarray, residual: np.ndarray, command: Mapping[str
     return requantize(total, zero, one, np.array(command["sum_shift"]), *limits)
 
 
-def positions(command: Mapping[str, int], first: int, ring: int, columns: int) -> np.ndarray:
-    """Return the place of every output pixel in a plane's ring, ``int64`` [pixels].
-
-    Lane l begins l pixels behind the first, then all lanes advance a tile at a time; where a lane comes to the end of a row of ``width``
-    pixels, it wraps. This is the closed form of that walk.
-    """
-    tile, lane = np.divmod(np.arange(command["pixels"], dtype=np.int64), columns)
-    wraps, column = np.divmod(command["first_column"] + lane, command["width"])
-    wraps += (column + tile * command["tile_columns"]) // command["width"]
-    return (first + lane + tile * command["output_tile_dq"] + wraps * command["output_wrap_dq"]) % ring
-
-
-def output_positions(command: Mapping[str, int], columns: int) -> np.ndarray:
+def output_positions(command: Mapping[str, int]) -> np.ndarray:
     """Return the place of every output pixel in the ring of a plane of the output, ``int64`` [pixels]."""
-    return positions(command, command["output_q"], command["output_ring"], columns)
+    return places(command, first=command["output_q"], step=1, wrap=command["output_wrap_dq"], ring=command["output_ring"])
 
 
-def residual_positions(command: Mapping[str, int], columns: int) -> np.ndarray:
+def residual_positions(command: Mapping[str, int]) -> np.ndarray:
     """Return the place of every output pixel in the ring of a plane of the residual, ``int64`` [pixels]."""
-    return positions(command, command["residual_q"], command["residual_ring"], columns)
+    return places(command, first=command["residual_q"], step=1, wrap=command["output_wrap_dq"], ring=command["residual_ring"])
 
 
-def addresses(command: Mapping[str, int], tensor: str, places: np.ndarray, row_tiles: int, words: int) -> np.ndarray:
+def addresses(command: Mapping[str, int], tensor: str, positions: np.ndarray, row_tiles: int, words: int) -> np.ndarray:
     """Return the address of every word of ``tensor`` (``output`` or ``residual``), ``int64`` [row tiles, words, pixels]."""
     tile, word = np.arange(row_tiles)[:, None, None], np.arange(words)[:, None]
     planes = command[f"{tensor}_base"] + tile * command[f"{tensor}_tile_stride"] + word * command[f"{tensor}_pitch"]
-    return planes + (places + word * command["output_word_dq"]) % command[f"{tensor}_ring"]
+    return planes + (positions + word * command["output_word_dq"]) % command[f"{tensor}_ring"]
 
 
 def write_results(command: Mapping[str, int], results: np.ndarray, activations: np.ndarray, table: np.ndarray, config: Config) -> None:
@@ -90,9 +79,9 @@ def write_results(command: Mapping[str, int], results: np.ndarray, activations: 
 
     values = results[is_written]
     if command["residual"]:
-        places = residual_positions(command, config.columns)
-        values = add_residual(values, activations[addresses(command, "residual", places, row_tiles, words)[is_written]], command)
+        address = addresses(command, "residual", residual_positions(command), row_tiles, words)
+        values = add_residual(values, activations[address[is_written]], command)
     if command["table"]:
         values = table[values.astype(np.int64) + 128]
-    places = output_positions(command, config.columns)
-    activations[addresses(command, "output", places, row_tiles, words)[is_written]] = values
+    address = addresses(command, "output", output_positions(command), row_tiles, words)
+    activations[address[is_written]] = values

@@ -5,7 +5,7 @@ import pytest
 from tests.hw.result_commands import execute_command, random_command
 
 from crisp.arch import Config, ExecuteKind, Sharing
-from crisp.golden.network import Add
+from crisp.golden.nodes import Add
 from crisp.golden.vector_unit import output_positions, output_shape, residual_positions, write_results
 
 TINY = Config.preset("tiny")
@@ -72,8 +72,8 @@ def test_equals_word_by_word(config: Config) -> None:
         slow_write(command, results, expected, table, config)
         write_results(command, results, activations, table, config)
         np.testing.assert_array_equal(activations, expected)
-        assert output_positions(command, config.columns).tolist() == walk(command, "output")
-        assert residual_positions(command, config.columns).tolist() == walk(command, "residual")
+        assert output_positions(command).tolist() == walk(command, "output")
+        assert residual_positions(command).tolist() == walk(command, "residual")
         seen.add((command["residual"], command["table"], command["output_base"] == command["residual_base"]))
     assert len(seen) == 8
 
