@@ -57,7 +57,7 @@ class ActivationTable(wiring.Component):
             m.d.comb += [write.en.eq(self.i_write.enable), write.addr.eq(self.i_write.address), write.data.eq(self.i_write.data)]
 
             # To add 128 is to flip the sign.
-            value = self.i_values[number].as_value()
+            value = self.i_values[number]
             read = memory.read_port()
             m.d.comb += read.addr.eq(Cat(value[:7], ~value[7]))
             passed = Signal(8, name=f"passed_{number}")
