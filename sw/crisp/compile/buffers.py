@@ -1,0 +1,113 @@
+"""Where things lie on chip: rings for what streams through a buffer, and first fit for tensors that stay."""
+
+import dataclasses
+
+from .errors import CompileError
+
+__all__ = ["FreeList", "Home", "Ring"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Home:
+    """Place of a tensor in the activation buffer.
+
+    Parameters
+    ----------
+    base : int
+        First word.
+    width : int
+        Pixels of a row.
+    rows : int
+        Rows of the ring.
+    pitch : int
+        Words from a plane to the next.
+    planes : int
+        Planes.
+    """
+
+    base: int
+    width: int
+    rows: int
+    pitch: int
+    planes: int
+
+    @property
+    def ring(self) -> int:
+        """Pixels of the ring."""
+        return self.rows * self.width
+
+    @property
+    def words(self) -> int:
+        """Words that it takes."""
+        return self.planes * self.pitch
+
+    def place(self, row: int) -> int:
+        """Return the place of the first pixel of ``row`` in the ring."""
+        return row % self.rows * self.width
+
+
+class Ring:
+    """A buffer through which pieces stream in order: each new one takes the place behind the last, and overwrites the oldest.
+
+    Parameters
+    ----------
+    name : str
+        Field of the configuration that gives the depth, for messages.
+    depth : int
+        Places.
+    """
+
+    def __init__(self, name: str, depth: int):
+        self.name = name
+        self.depth = depth
+        self.next = 0
+        self.pieces: dict[object, tuple[int, int]] = {}
+
+    def find(self, key: object) -> int | None:
+        """Return where piece ``key`` lies, None where it has been overwritten or never was."""
+        piece = self.pieces.get(key)
+        return None if piece is None else piece[0]
+
+    def take(self, key: object, size: int, label: str) -> int:
+        """Give piece ``key`` its place, and forget what it overwrites.
+
+        Raises
+        ------
+        CompileError
+            When it is larger than the buffer.
+        """
+        if size > self.depth:
+            raise CompileError(f"{label}: needs {self.name} of {size}, but the configuration has {self.depth}; choose a larger configuration")
+        base = 0 if self.next + size > self.depth else self.next
+        self.pieces = {other: (start, end) for other, (start, end) in self.pieces.items() if end <= base or start >= base + size}
+        self.pieces[key] = (base, base + size)
+        self.next = base + size
+        return base
+
+
+class FreeList:
+    """Free words of the activation buffer.
+
+    Parameters
+    ----------
+    size : int
+        Words in all.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self.used: dict[str, tuple[int, int]] = {}
+
+    def take(self, name: str, size: int, *, high: bool = False) -> int | None:
+        """Take ``size`` words for ``name``, at the lowest place or at the highest; None when there is no gap so large."""
+        edges = [(0, 0), *sorted(self.used.values()), (self.size, self.size)]
+        gaps = [(end, start) for (_, end), (start, _) in zip(edges, edges[1:], strict=False) if start - end >= size]
+        if not gaps:
+            return None
+        base = gaps[-1][1] - size if high else gaps[0][0]
+        self.used[name] = (base, base + size)
+        return base
+
+    def free(self, name: str) -> None:
+        """Give the words of ``name`` back."""
+        del self.used[name]

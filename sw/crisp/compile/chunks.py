@@ -1,0 +1,232 @@
+"""Chunks: the weights of an operator in pieces that fit the buffers, each with what the walk over its blocks needs.
+
+A chunk is some row tiles. Its windows have the words that any of its blocks uses, and no others, so block indices are renumbered: an
+index counts the blocks of the window.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from crisp.arch import COUNT, ENTRY, RUN, Config
+from crisp.arch.loads import encode_steps
+from crisp.arch.packing import schedule
+
+from .errors import CompileError
+from .operator import Kind, Operator
+
+__all__ = ["Chunk", "cut", "window_runs"]
+
+#: Longest run of words that a word RUN can tell.
+RUN_WORDS = 1 << RUN.fields[4].width
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chunk:
+    """Row tiles of an operator that one EXECUTE computes.
+
+    Parameters
+    ----------
+    first, row_tiles : int
+        First row tile, and how many; planes for `Kind.MAX`.
+    tile_steps : numpy.ndarray
+        Steps of each row tile.
+    words : numpy.ndarray
+        Words of the window, each as number of its tap and plane of that tap: shape (window_words, 2).
+    num_steps : int
+        Steps in the weight buffer.
+    steps : bytes
+        Steps as they lie in memory.
+    is_dense : bool
+        Whether they have no offsets.
+    counts, entries, channels : bytes
+        Words COUNT, ENTRY, CHANNEL.
+    fields : dict
+        Fields of EXECUTE that follow.
+    """
+
+    first: int
+    row_tiles: int
+    tile_steps: np.ndarray
+    words: np.ndarray
+    num_steps: int
+    steps: bytes
+    is_dense: bool
+    counts: bytes
+    entries: bytes
+    channels: bytes
+    fields: dict[str, int]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that are loaded for it, runs not counted."""
+        return len(self.steps) + len(self.counts) + len(self.entries) + len(self.channels)
+
+
+def window_runs(operator: Operator, chunk: Chunk, width: int, pitch: int) -> bytes:
+    """Return the words RUN of a chunk's window for a source of ``width`` pixels a row and ``pitch`` words a plane."""
+    tap, plane = chunk.words[:, 0], chunk.words[:, 1]
+    # A run goes on as long as the tap stays and planes follow each other.
+    starts = np.flatnonzero(np.r_[True, (np.diff(tap) != 0) | (np.diff(plane) != 1)])
+    lengths = np.diff(np.r_[starts, len(tap)])
+    pieces = [(start + done, min(RUN_WORDS, length - done)) for start, length in zip(starts, lengths, strict=True) for done in range(0, length, RUN_WORDS)]
+    first = np.array([start for start, _ in pieces])
+    rows, columns = np.array(operator.taps)[tap[first]].T
+    pixels = rows * width + columns
+    if operator.kind is Kind.PLANES:
+        rows, columns = np.zeros_like(rows), np.zeros_like(columns)
+    return RUN.pack_array(
+        dy=rows,
+        dx=columns,
+        pixels=pixels,
+        plane=plane[first] * pitch,
+        words_minus_1=np.array([length for _, length in pieces]) - 1,
+        last=np.arange(len(pieces)) == len(pieces) - 1,
+    ).tobytes()
+
+
+def cut(operator: Operator, config: Config) -> list[Chunk]:
+    """Cut an operator into chunks of which two fit the buffers at a time, or one where a row tile is too large for that.
+
+    Raises
+    ------
+    CompileError
+        When not even one row tile fits.
+    """
+    if operator.kind is Kind.MAX:
+        return [cut_maximum(operator, config)]
+    pieces = Pieces(operator, config)
+    chunks = []
+    first = 0
+    while first < pieces.row_tiles:
+        count = pieces.longest(first)
+        chunks.append(pieces.chunk(first, count))
+        first += count
+    return chunks
+
+
+def cut_maximum(operator: Operator, config: Config) -> Chunk:
+    """Return the one chunk of an operator without weights."""
+    words = np.array([(tap, 0) for tap in range(len(operator.taps))])
+    planes = operator.output.planes(config.group_size)
+    fields = {"window_words": len(words), "block_tiles": 1, "block_columns": 1, "tail_groups": 1}
+    return Chunk(0, planes, np.zeros(planes, int), words, 0, b"", True, b"", b"", b"", fields)
+
+
+class Pieces:
+    """What chunks are cut from.
+
+    Parameters
+    ----------
+    operator : Operator
+        An operator with weights.
+    config : Config
+        The machine.
+    """
+
+    def __init__(self, operator: Operator, config: Config):
+        if operator.layer is None:
+            raise ValueError(f"{operator.name} has no weights")
+        self.operator, self.config, self.packed = operator, config, operator.layer.packed
+        self.pattern = self.packed.pattern
+        self.channels = operator.layer.channel_words()
+        self.row_tiles = self.packed.row_tiles
+        tiles = schedule(self.pattern, config.rows)
+        self.tile_steps = np.array([len(groups) for groups, _, _ in tiles])
+        self.step_starts = np.r_[0, np.cumsum(self.tile_steps)]
+        self.entry_starts = np.r_[0, np.cumsum(self.packed.counts, dtype=np.int64)]
+        # Planes of a row tile share their entries where each has a window of its own.
+        self.is_grouped = operator.kind is Kind.DEPTHWISE
+
+    def block_rows(self, first: int, count: int) -> range:
+        """Return the block rows of row tiles from ``first`` on."""
+        if self.is_grouped:
+            return range(0, 1)
+        tiles = self.packed.block_tiles
+        return range(first // tiles, (first + count - 1) // tiles + 1)
+
+    def window_words(self, rows: range) -> np.ndarray:
+        """Return the groups of K that blocks of ``rows`` use, ascending."""
+        used = self.pattern.kept[rows.start : rows.stop].any(axis=0)
+        return np.flatnonzero(np.repeat(used, self.pattern.column_groups))
+
+    def needs(self, first: int, count: int) -> dict[str, int]:
+        """Return how much of every buffer the row tiles need."""
+        rows = self.block_rows(first, count)
+        return {
+            "weight_buffer_depth": int(self.step_starts[first + count] - self.step_starts[first]),
+            "entry_buffer_depth": int(self.entry_starts[rows.stop] - self.entry_starts[rows.start]),
+            "block_row_buffer_depth": len(rows),
+            "channel_buffer_depth": count * self.config.rows,
+            "column_buffer_depth": len(self.window_words(rows)),
+        }
+
+    def fits(self, first: int, count: int, share: int) -> bool:
+        """Tell whether row tiles take at most one ``share``-th of every buffer."""
+        return all(need <= getattr(self.config, name) // share for name, need in self.needs(first, count).items())
+
+    def longest(self, first: int) -> int:
+        """Return how many row tiles from ``first`` on make a chunk: whole block rows, or a part of one."""
+        block = 1 if self.is_grouped else self.packed.block_tiles
+        left = self.row_tiles - first
+        for share in (2, 1):
+            if self.fits(first, min(block, left), share):
+                # Halve the range; what fits is monotone.
+                low, high = 1, -(-left // block)
+                while low < high:
+                    middle = (low + high + 1) // 2
+                    if self.fits(first, min(middle * block, left), share):
+                        low = middle
+                    else:
+                        high = middle - 1
+                chunks = -(-(-(-left // block)) // low)  # equal chunks rather than a short last one
+                return min(-(-(-(-left // block)) // chunks) * block, left)
+            if self.fits(first, 1, share):
+                return 1
+        for name, need in self.needs(first, 1).items():
+            if need > getattr(self.config, name):
+                raise CompileError(
+                    f"{self.operator.name}: a row tile needs {name} of {need}, but the configuration has {getattr(self.config, name)}; "
+                    f"choose a larger configuration"
+                )
+        raise AssertionError("a row tile that fits nowhere needs too much of some buffer")
+
+    def chunk(self, first: int, count: int) -> Chunk:
+        """Return the chunk of ``count`` row tiles from ``first`` on."""
+        rows = self.block_rows(first, count)
+        groups = self.window_words(rows)
+        used = self.pattern.kept[rows.start : rows.stop].any(axis=0)
+        place = np.cumsum(used) - 1  # of each block column among those used
+        whole = self.pattern.block_groups
+        entries = ENTRY.unpack_array(self.packed.entries[self.entry_starts[rows.start] : self.entry_starts[rows.stop]])
+        steps = slice(self.step_starts[first], self.step_starts[first + count])
+        values, offsets = self.packed.values[steps], self.packed.offsets[steps]
+        is_dense = bool((self.pattern.n[rows.start : rows.stop][self.pattern.kept[rows.start : rows.stop]] == self.pattern.group).all())
+        encoded = (values if is_dense else encode_steps(values, offsets, self.pattern.group)).tobytes()
+        per_tap = 1 if self.operator.kind is not Kind.PRODUCT else self.operator.source.planes(self.config.group_size)
+        last = np.flatnonzero(used)[-1]
+        fields = {
+            "block_tiles": count if self.is_grouped else self.packed.block_tiles,
+            "block_groups_log2": whole.bit_length() - 1,
+            "block_columns": int(used.sum()),
+            "tail_groups": int(self.pattern.column_groups[last]),
+            "window_words": len(groups),
+            "zero_point": self.operator.layer.output_zero_point,
+            "clamp_min": self.operator.layer.clamp_min,
+            "clamp_max": self.operator.layer.clamp_max,
+        }
+        return Chunk(
+            first=first,
+            row_tiles=count,
+            tile_steps=self.tile_steps[first : first + count],
+            words=np.stack(np.divmod(groups, per_tap), axis=1),
+            num_steps=len(values),
+            steps=encoded,
+            is_dense=is_dense,
+            counts=COUNT.pack_array(blocks=self.packed.counts[rows.start : rows.stop]).tobytes(),
+            entries=ENTRY.pack_array(index=place[entries["index"]], n_minus_1=entries["n_minus_1"]).tobytes(),
+            channels=self.channels[first * self.config.rows : (first + count) * self.config.rows].tobytes(),
+            fields=fields,
+        )
+
+

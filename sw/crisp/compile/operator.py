@@ -1,0 +1,141 @@
+"""What the machine does in one pass over an image: the scheduler's view of a layer."""
+
+import dataclasses
+import enum
+
+import numpy as np
+
+from crisp.arch import ProductLayer
+from crisp.golden import Add, Window
+
+__all__ = ["Kind", "Operator", "Patches", "Tensor"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """Activations of one image.
+
+    Parameters
+    ----------
+    name : str
+        Name, that of the node which computes it.
+    height, width, channels : int
+        Size.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a plane."""
+        return self.height * self.width
+
+    def planes(self, group: int) -> int:
+        """Planes of ``group`` channels."""
+        return -(-self.channels // group)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """How the rows of an image with few channels are cut into overlapping patches while they are loaded.
+
+    Parameters
+    ----------
+    step : int
+        Bytes from one patch to the next.
+    words : int
+        Words of a patch.
+    lead : int
+        Bytes of the first patch that lie before the row.
+    """
+
+    step: int
+    words: int
+    lead: int
+
+
+class Kind(enum.Enum):
+    """How an operator uses the array."""
+
+    PRODUCT = enum.auto()  #: Convolution or linear layer: all row tiles share a window.
+    DEPTHWISE = enum.auto()  #: A plane a row tile; its rows are the plane's channels, for several output rows one below the other.
+    PLANES = enum.auto()  #: Global average: planes take the place of pixels, and pixels that of channels.
+    MAX = enum.auto()  #: Maximum of each window, plane by plane; of one word, a copy.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Operator:
+    """A pass over an image.
+
+    Parameters
+    ----------
+    name : str
+        Name of the node whose result this computes.
+    kind : Kind
+        How the array is used.
+    source : Tensor
+        What the windows are gathered from.
+    output : Tensor
+        Result.
+    window : Window
+        Which pixels a result sees.
+    taps : tuple
+        Row and column of each tap of a window, from its first; in the order of K.
+    pad : int
+        Value outside the image.
+    row_step : int
+        Output rows that are computed together.
+    layer : ProductLayer, optional
+        Weights; none for `Kind.MAX`.
+    residual : str, optional
+        Name of the tensor that is added.
+    addition : Add, optional
+        Scales of the addition; its second input is the residual.
+    table : numpy.ndarray, optional
+        int8 [256]: what -128, -127, ... become in the end.
+    patches : Patches, optional
+        Where the source is made of patches of an image, how.
+    macs : int
+        Products of the layer if it were dense, without padding.
+    kept_macs : int
+        Those of them that the pattern keeps.
+    """
+
+    name: str
+    kind: Kind
+    source: Tensor
+    output: Tensor
+    window: Window
+    taps: tuple[tuple[int, int], ...]
+    pad: int
+    row_step: int = 1
+    layer: ProductLayer | None = None
+    residual: str | None = None
+    addition: Add | None = None
+    table: np.ndarray | None = None
+    patches: Patches | None = None
+    macs: int = 0
+    kept_macs: int = 0
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that this reads."""
+        return (self.source.name,) if self.residual is None else (self.source.name, self.residual)
+
+    def last_row(self, end: int) -> int:
+        """Return how many rows of the source are needed for the first ``end`` rows of the output."""
+        if end <= 0:
+            return 0
+        if self.kind is Kind.PLANES:
+            return self.source.height
+        bottom = (min(end, self.output.height) - 1) * self.window.stride[0] - self.window.padding[0] + self.window.extent[0]
+        return min(self.source.height, max(0, bottom))
+
+    def first_row(self, start: int) -> int:
+        """Return the first row of the source that output rows from ``start`` on need."""
+        if self.kind is Kind.PLANES:
+            return 0
+        return min(self.source.height, max(0, start * self.window.stride[0] - self.window.padding[0]))

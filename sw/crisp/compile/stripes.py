@@ -1,0 +1,165 @@
+"""Stripes: a segment of operators computed some rows at a time, so that what flows between them never stands in memory as a whole.
+
+In every stripe each operator computes the rows that the operators behind it need. A tensor between them lives in a ring of rows: those
+of this stripe, and those above that a kernel still reaches into. With one stripe this is the usual order, layer after layer.
+Source: depth-first or fused-layer scheduling, M. Alwani et al., "Fused-Layer CNN Accelerators", MICRO 2016.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from .operator import Operator, Tensor
+
+__all__ = ["StripePlan", "plan_stripes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StripePlan:
+    """Which rows of every tensor exist after every stripe, and how many are kept.
+
+    Parameters
+    ----------
+    ends : dict
+        For each tensor of the segment that is computed or loaded in it, the number of rows that exist after stripe 0, 1, ...
+    rings : dict
+        Rows of each one's ring.
+    homes : dict
+        Tensor whose ring each one uses: itself, or where a sum takes the place of what is added, that; it may be one that lay on chip
+        before.
+    """
+
+    ends: dict[str, list[int]]
+    rings: dict[str, int]
+    homes: dict[str, str]
+
+    @property
+    def stripes(self) -> int:
+        """Number of stripes."""
+        return len(next(iter(self.ends.values())))
+
+    def rows(self, name: str, stripe: int) -> tuple[int, int]:
+        """Return the first row of ``name`` that ``stripe`` adds, and the one behind the last."""
+        ends = self.ends[name]
+        return (ends[stripe - 1] if stripe else 0), ends[stripe]
+
+
+def round_up(value: int, step: int) -> int:
+    """Return the least multiple of ``step`` that is not less than ``value``."""
+    return -(-value // step) * step
+
+
+def plan_stripes(
+    operators: Sequence[Operator],
+    *,
+    stripes: int,
+    kept: Mapping[str, Tensor],
+    loaded: Mapping[str, Tensor],
+    stored: Mapping[str, Tensor],
+    resident: Mapping[str, Tensor],
+    steps: Mapping[str, int],
+    in_place: Mapping[str, str],
+) -> StripePlan:
+    """Cut a segment into stripes.
+
+    Parameters
+    ----------
+    operators : sequence of Operator
+        The segment, in order.
+    stripes : int
+        Stripes wanted.
+    kept : mapping
+        Tensors computed here that stay on chip as a whole behind the segment.
+    loaded : mapping
+        Tensors that are loaded from memory stripe by stripe.
+    stored : mapping
+        Tensors computed here that are stored to memory stripe by stripe.
+    resident : mapping
+        Tensors that lie on chip as a whole from before.
+    steps : mapping
+        Rows that a stripe of a tensor must be a multiple of; 1 where a tensor is not named.
+    in_place : mapping
+        Tensor in whose place each sum may be written; it is used where no operator would still need what is overwritten.
+
+    Returns
+    -------
+    StripePlan
+        Rows of every tensor.
+    """
+    produced = {operator.output.name: operator.output for operator in operators}
+    tensors = {**loaded, **produced}
+    consumers: dict[str, list[Operator]] = {name: [] for name in (*tensors, *resident)}
+    for operator in operators:
+        for name in operator.inputs:
+            if name in consumers:
+                consumers[name].append(operator)
+    height = {name: round_up(tensor.height, steps.get(name, 1)) if name in produced else tensor.height for name, tensor in tensors.items()}
+    sinks = [name for name in produced if name in kept or name in stored or not consumers[name]]
+
+    ends: dict[str, list[int]] = {name: [] for name in tensors}
+    for stripe in range(stripes):
+        need = dict.fromkeys(tensors, 0)
+        for name in sinks:
+            need[name] = -(-tensors[name].height * (stripe + 1) // stripes)
+        for operator in reversed(operators):
+            name = operator.output.name
+            need[name] = min(height[name], round_up(max(need[name], ends[name][-1] if stripe else 0), steps.get(name, 1)))
+            source = operator.source.name
+            if source in need:
+                need[source] = max(need[source], operator.last_row(need[name]))
+            if operator.residual in need:
+                need[operator.residual] = max(need[operator.residual], min(tensors[operator.residual].height, need[name]))
+        for name in loaded:
+            need[name] = min(height[name], round_up(max(need[name], ends[name][-1] if stripe else 0), steps.get(name, 1)))
+        for name in tensors:
+            ends[name].append(need[name])
+
+    def low(name: str, stripe: int) -> int:
+        """Return the first row of ``name`` that is still needed when ``stripe`` is computed."""
+        rows = [ends[name][stripe]]
+        for operator in consumers[name]:
+            start = ends[operator.output.name][stripe - 1] if stripe else 0
+            if operator.source.name == name:
+                rows.append(operator.first_row(start))
+            if operator.residual == name:
+                rows.append(start)
+        if name in produced:
+            rows.append(ends[name][stripe - 1] if stripe else 0)
+        if name in stored:  # what the stripe before computed may still be on its way to memory
+            rows.append(ends[name][stripe - 2] if stripe > 1 else 0)
+        return min(rows)
+
+    def high(name: str, stripe: int) -> int:
+        """Return the row behind the last one that exists, or is on its way, when ``stripe`` is computed."""
+        return ends[name][min(stripe + 1, stripes - 1)] if name in loaded else ends[name][stripe]
+
+    homes = {name: name for name in (*tensors, *resident)}
+    for operator in operators:
+        name, place = operator.output.name, in_place.get(operator.output.name)
+        if place not in homes:
+            continue
+        others = [other for other in consumers[place] if other is not operator]
+        free = all(
+            other.first_row(ends[other.output.name][stripe]) >= ends[name][stripe] or ends[other.output.name][stripe] >= other.output.height
+            for other in others
+            for stripe in range(stripes)
+        )
+        if free and place not in stored and place not in kept and steps.get(name, 1) == 1:
+            homes[name] = homes[place]
+
+    rings = {}
+    for home in set(homes.values()):
+        members = [name for name in tensors if homes[name] == home]
+        if home in resident:
+            rows = resident[home].height
+        elif stripes == 1 or any(name in kept for name in members):
+            rows = max(height[name] for name in members)
+        else:
+            rows = 0
+            for stripe in range(stripes):
+                top = max(high(name, stripe) for name in members)
+                rows = max(rows, top - min(low(name, stripe) for name in members))
+            step = max(steps.get(name, 1) for name in members)
+            rows = min(round_up(rows, step), max(height[name] for name in members))
+        for name in members:
+            rings[name] = rows
+    return StripePlan(ends=ends, rings=rings, homes=homes)
