@@ -5,14 +5,26 @@ becomes a clamp at the zero point; weights become a matrix in the order of K and
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import torch
 
 from crisp.arch import Config, Pattern, ProductLayer, check_capacity, pack
 from crisp.golden.convolution import to_matrix
-from crisp.golden.network import Add, GlobalAveragePool, Network, Node, Product
+from crisp.golden.network import Add, AveragePool, GlobalAveragePool, GroupedProduct, MaxPool, Network, Node, Product, Table
 from crisp.golden.requantize import quantize_scale
-from crisp.quantize import Affine, QuantizedAdd, QuantizedModel, QuantizedPool, QuantizedProduct
+from crisp.quantize import (
+    FUNCTIONS,
+    Affine,
+    QuantizedAdd,
+    QuantizedAveragePool,
+    QuantizedMaxPool,
+    QuantizedModel,
+    QuantizedPool,
+    QuantizedProduct,
+    QuantizedTable,
+)
 
 from .errors import LowerError
 
@@ -49,7 +61,7 @@ def lower(
         When a layer does not fit a buffer.
     """
     patterns = dict(patterns or {})
-    known = [node.name for node in model.nodes if isinstance(node, QuantizedProduct)]
+    known = [node.name for node in model.nodes if isinstance(node, QuantizedProduct) and node.convolution.groups == 1]
     for name, pattern in patterns.items():
         if name not in known:
             raise LowerError(f"{name}: a pattern must belong to a layer of the model, which are {', '.join(known)}")
@@ -61,13 +73,19 @@ def lower(
     nodes: list[Node] = []
     for node in model.nodes:
         inputs, output = [model.tensors[name] for name in node.inputs], model.tensors[node.name]
-        if isinstance(node, QuantizedProduct):
+        if isinstance(node, QuantizedProduct) and node.convolution.groups > 1:
+            nodes.append(lower_grouped(node, inputs[0], output))
+        elif isinstance(node, QuantizedProduct):
             product = lower_product(node, patterns.get(node.name), inputs[0], output, config, block)
             if check_buffers:
                 check_capacity(product.layer, config)
             nodes.append(product)
         elif isinstance(node, QuantizedAdd):
             nodes.append(lower_add(node, inputs[0], inputs[1], output))
+        elif isinstance(node, QuantizedMaxPool):
+            nodes.append(MaxPool(name=node.name, inputs=node.inputs, window=node.window))
+        elif isinstance(node, QuantizedTable):
+            nodes.append(lower_table(node, inputs[0], output))
         else:
             nodes.append(lower_pool(node, inputs[0], output))
     first, last = model.tensors[INPUT], model.tensors[model.nodes[-1].name]
@@ -95,6 +113,7 @@ def lower_product(node: QuantizedProduct, pattern: Pattern | None, source: Affin
     pattern = pattern or Pattern.dense(matrix.shape, block, config.group_size)
     sums = matrix.sum(axis=1, dtype=np.int64)
     multiplier, shift = fixed_point(node.name, source.scale * node.weight_scale / output.scale)
+    clamp_min, clamp_max = output.levels(node.clamp)
     layer = ProductLayer(
         name=node.name,
         packed=pack(matrix, pattern, rows=config.rows, layer=node.name),
@@ -102,10 +121,30 @@ def lower_product(node: QuantizedProduct, pattern: Pattern | None, source: Affin
         multiplier=multiplier,
         shift=shift,
         output_zero_point=output.zero_point,
-        clamp_min=output.zero_point if node.relu else -128,
-        clamp_max=127,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
     )
     return Product(name=node.name, inputs=node.inputs, layer=layer, convolution=node.convolution, input_zero_point=source.zero_point)
+
+
+def lower_grouped(node: QuantizedProduct, source: Affine, output: Affine) -> GroupedProduct:
+    """Lower a depthwise or grouped convolution: its weights stay as they are, in the order of K."""
+    weights = np.ascontiguousarray(node.weight.transpose(0, 2, 3, 1)).reshape(len(node.weight), -1)
+    multiplier, shift = fixed_point(node.name, source.scale * node.weight_scale / output.scale)
+    clamp_min, clamp_max = output.levels(node.clamp)
+    return GroupedProduct(
+        name=node.name,
+        inputs=node.inputs,
+        weights=weights,
+        bias=(node.bias - source.zero_point * weights.sum(axis=1, dtype=np.int64)).astype(np.int32),
+        multiplier=multiplier,
+        shift=shift,
+        convolution=node.convolution,
+        input_zero_point=source.zero_point,
+        output_zero_point=output.zero_point,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
 
 
 def lower_add(node: QuantizedAdd, a: Affine, b: Affine, output: Affine) -> Add:
@@ -113,6 +152,7 @@ def lower_add(node: QuantizedAdd, a: Affine, b: Affine, output: Affine) -> Add:
     scales = np.array([a.scale, b.scale]) / output.scale
     _, shift = fixed_point(node.name, scales.max())
     multipliers = np.rint(np.ldexp(scales, int(shift))).astype(int).tolist()
+    clamp_min, clamp_max = output.levels(node.clamp)
     return Add(
         name=node.name,
         inputs=node.inputs,
@@ -120,19 +160,34 @@ def lower_add(node: QuantizedAdd, a: Affine, b: Affine, output: Affine) -> Add:
         multipliers=(multipliers[0], multipliers[1]),
         shift=int(shift),
         output_zero_point=output.zero_point,
-        clamp_min=output.zero_point if node.relu else -128,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
     )
 
 
-def lower_pool(node: QuantizedPool, source: Affine, output: Affine) -> GlobalAveragePool:
-    """Lower a global average pooling."""
-    multiplier, shift = fixed_point(node.name, np.array(source.scale / (output.scale * node.pixels)))
-    return GlobalAveragePool(
-        name=node.name,
-        inputs=node.inputs,
-        pixels=node.pixels,
-        input_zero_point=source.zero_point,
-        multiplier=int(multiplier),
-        shift=int(shift),
-        output_zero_point=output.zero_point,
-    )
+def lower_table(node: QuantizedTable, source: Affine, output: Affine) -> Table:
+    """Lower a function of one value: what it makes of each of the 256."""
+    real = (np.arange(-128, 128) - source.zero_point) * source.scale
+    value = node.clamp(FUNCTIONS[node.function](torch.from_numpy(real))).numpy()
+    levels = np.clip(np.rint(value / output.scale) + output.zero_point, -128, 127)
+    return Table(name=node.name, inputs=node.inputs, table=levels.astype(np.int8))
+
+
+def lower_pool(node: QuantizedPool | QuantizedAveragePool, source: Affine, output: Affine) -> GlobalAveragePool | AveragePool:
+    """Lower an average pooling."""
+    clamp_min, clamp_max = output.levels(node.clamp)
+    taps = node.pixels if isinstance(node, QuantizedPool) else node.window.kernel[0] * node.window.kernel[1]
+    multiplier, shift = fixed_point(node.name, np.array(source.scale / (output.scale * taps)))
+    common: dict[str, Any] = {
+        "name": node.name,
+        "inputs": node.inputs,
+        "input_zero_point": source.zero_point,
+        "multiplier": int(multiplier),
+        "shift": int(shift),
+        "output_zero_point": output.zero_point,
+        "clamp_min": clamp_min,
+        "clamp_max": clamp_max,
+    }
+    if isinstance(node, QuantizedPool):
+        return GlobalAveragePool(**common, pixels=node.pixels)
+    return AveragePool(**common, window=node.window)

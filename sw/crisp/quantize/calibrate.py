@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from .graph import FloatGraph
+from .activations import Clamp
+from .graph import FloatGraph, FloatMaxPool
 
 __all__ = ["Affine", "RangeMethod", "affine", "calibrate"]
 
@@ -32,6 +33,11 @@ class Affine:
     scale: float
     zero_point: int
 
+    def levels(self, clamp: Clamp) -> tuple[int, int]:
+        """Return the smallest and the largest int8 value within ``clamp``."""
+        low, high = (np.clip(np.rint(limit / self.scale) + self.zero_point, -128, 127) for limit in (clamp.low, clamp.high))
+        return int(low), int(high)
+
 
 def affine(low: float, high: float) -> Affine:
     """Return the scale and zero point that map the range ``low`` to ``high``, widened to hold 0, to -128..127."""
@@ -43,7 +49,7 @@ def affine(low: float, high: float) -> Affine:
 
 
 def calibrate(graph: FloatGraph, batches: Iterable[torch.Tensor], method: RangeMethod, percentile: float) -> dict[str, Affine]:
-    """Find scale and zero point of the input and of every node's output.
+    """Find scale and zero point of the input and of every node's output; a maximum has its input's.
 
     Parameters
     ----------
@@ -78,6 +84,9 @@ def calibrate(graph: FloatGraph, batches: Iterable[torch.Tensor], method: RangeM
 
     for batch in batches:
         graph.run(batch, observe)
-    if method is RangeMethod.PERCENTILE:
-        return {name: affine(statistics.fmean(lows[name]), statistics.fmean(highs[name])) for name in lows}
-    return {name: affine(min(lows[name]), max(highs[name])) for name in lows}
+    take_low, take_high = (statistics.fmean, statistics.fmean) if method is RangeMethod.PERCENTILE else (min, max)
+    tensors = {name: affine(take_low(lows[name]), take_high(highs[name])) for name in lows}
+    for node in graph.nodes:
+        if isinstance(node, FloatMaxPool):
+            tensors[node.name] = tensors[node.inputs[0]]
+    return tensors

@@ -6,20 +6,34 @@ tensor, biases int32 in units of input scale x weight scale.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from crisp.data import normalize
-from crisp.golden.convolution import Convolution
+from crisp.golden.convolution import Convolution, Window
 from crisp.progress import Report, silent
 
+from .activations import NO_CLAMP, Clamp
 from .calibrate import Affine, RangeMethod, calibrate
 from .errors import QuantizeError
-from .graph import FloatAdd, FloatGraph, FloatPool, FloatProduct, trace
+from .graph import FloatAdd, FloatAveragePool, FloatMaxPool, FloatNode, FloatPool, FloatProduct
+from .trace import trace
 
-__all__ = ["QuantizeOptions", "QuantizedAdd", "QuantizedModel", "QuantizedNode", "QuantizedPool", "QuantizedProduct", "quantize"]
+__all__ = [
+    "QuantizeOptions",
+    "QuantizedAdd",
+    "QuantizedAveragePool",
+    "QuantizedMaxPool",
+    "QuantizedModel",
+    "QuantizedNode",
+    "QuantizedPool",
+    "QuantizedProduct",
+    "QuantizedTable",
+    "quantize",
+]
 
 WEIGHT_MAX = 127
 
@@ -53,53 +67,77 @@ class QuantizeOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedProduct:
+class QuantizedOperation:
+    """What every node has: its name, which is its output's, and the names of its inputs."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedProduct(QuantizedOperation):
     """Convolution or linear layer in int8.
 
     Parameters
     ----------
-    name, inputs : str, tuple of str
-        Name of node and output, and of the one input.
     weight : ndarray
-        int8 [O, C, kh, kw].
+        int8 [O, C / groups, kh, kw].
     weight_scale : ndarray
         float64 [O].
     bias : ndarray
         int32 [O], in units of input scale x weight scale; the input's zero point is not in it.
     convolution : Convolution
         Geometry.
-    relu : bool
-        Whether ReLU follows.
+    clamp : Clamp
+        Limits of the output, as reals: ReLU, ReLU6, ...
     """
 
-    name: str
-    inputs: tuple[str, ...]
     weight: np.ndarray
     weight_scale: np.ndarray
     bias: np.ndarray
     convolution: Convolution
-    relu: bool
+    clamp: Clamp = NO_CLAMP
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedAdd:
-    """Sum of two tensors, and whether ReLU follows."""
+class QuantizedAdd(QuantizedOperation):
+    """Sum of two tensors, within limits."""
 
-    name: str
-    inputs: tuple[str, ...]
-    relu: bool
+    clamp: Clamp = NO_CLAMP
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedPool:
-    """Mean of all pixels, of which there are ``pixels``."""
+class QuantizedPool(QuantizedOperation):
+    """Mean of all pixels, of which there are ``pixels``, within limits."""
 
-    name: str
-    inputs: tuple[str, ...]
     pixels: int
+    clamp: Clamp = NO_CLAMP
 
 
-QuantizedNode = QuantizedProduct | QuantizedAdd | QuantizedPool
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedAveragePool(QuantizedOperation):
+    """Mean of each window, within limits; pixels outside the image are 0 and count."""
+
+    window: Window
+    clamp: Clamp = NO_CLAMP
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedMaxPool(QuantizedOperation):
+    """Largest pixel of each window; scale and zero point are the input's."""
+
+    window: Window
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedTable(QuantizedOperation):
+    """Function of every value by itself, named in `crisp.quantize.activations.FUNCTIONS`, within limits."""
+
+    function: str
+    clamp: Clamp = NO_CLAMP
+
+
+QuantizedNode = QuantizedProduct | QuantizedAdd | QuantizedPool | QuantizedAveragePool | QuantizedMaxPool | QuantizedTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +169,8 @@ def quantize(
     model : Module
         float32 network on normalised images; it is left as it is.
     images : ndarray
-        uint8 [N, H, W]: training images of the classes that the network is for. A few hundred do.
+        Images of what the network is for: uint8 [N, H, W], which `normalize` turns into its input, or the input itself, float32
+        [N, C, H, W]. A few hundred do.
     options : QuantizeOptions, optional
         Settings.
     name : str
@@ -147,51 +186,54 @@ def quantize(
     options = options or QuantizeOptions()
     if not len(images):
         raise QuantizeError("calibration must have at least one image, not none")
-    graph = trace(model.eval())
+    graph = trace(model.eval(), network_input(images[:1]))
     total = -(-len(images) // options.batch)
 
     def batches() -> Iterator[torch.Tensor]:
         for number in range(total):
-            yield torch.from_numpy(normalize(images[number * options.batch : (number + 1) * options.batch]))
+            yield network_input(images[number * options.batch : (number + 1) * options.batch])
             progress("calibrate", number + 1, total, "")
 
-    try:
-        tensors = calibrate(graph, batches(), options.method, options.percentile)
-    except RuntimeError as error:  # shapes that do not fit show only when the model runs
-        raise QuantizeError(f"model must run on images of {images.shape[1]} x {images.shape[2]} pixels, but does not: {error}") from error
+    tensors = calibrate(graph, batches(), options.method, options.percentile)
     for tensor, meaning in tensors.items():
         if not np.isfinite(meaning.scale):
             raise QuantizeError(f"{tensor}: values must be finite, not up to {meaning.scale * 255}; train the network again")
-    pixels = pooled_pixels(graph, torch.from_numpy(normalize(images[:1])))
-    nodes: list[QuantizedNode] = []
-    for node in graph.nodes:
-        if isinstance(node, FloatProduct):
-            nodes.append(quantize_product(node, tensors[node.inputs[0]].scale))
-        elif isinstance(node, FloatAdd):
-            nodes.append(QuantizedAdd(name=node.name, inputs=node.inputs, relu=node.relu))
-        else:
-            nodes.append(QuantizedPool(name=node.name, inputs=node.inputs, pixels=pixels[node.name]))
+    nodes = [quantize_node(node, tensors[node.inputs[0]].scale) for node in graph.nodes]
     return QuantizedModel(name=name, nodes=nodes, tensors=tensors)
 
 
-def pooled_pixels(graph: FloatGraph, image: torch.Tensor) -> dict[str, int]:
-    """Return how many pixels each pooling of ``graph`` takes the mean of."""
-    sizes: dict[str, int] = {}
-    graph.run(image, lambda name, value: sizes.update({name: value.shape[2] * value.shape[3]}))
-    return {node.name: sizes[node.inputs[0]] for node in graph.nodes if isinstance(node, FloatPool)}
+def network_input(images: np.ndarray) -> torch.Tensor:
+    """Return the network's input, float32 [N, C, H, W], of images in either form."""
+    return torch.from_numpy(normalize(images) if images.dtype == np.uint8 else images)
+
+
+def quantize_node(node: FloatNode, input_scale: float) -> QuantizedNode:
+    """Quantize whatever a node has besides its inputs."""
+    common: dict[str, Any] = {"name": node.name, "inputs": node.inputs}
+    if isinstance(node, FloatProduct):
+        return quantize_product(node, input_scale)
+    if isinstance(node, FloatAdd):
+        return QuantizedAdd(**common, clamp=node.clamp)
+    if isinstance(node, FloatPool):
+        return QuantizedPool(**common, pixels=node.pixels, clamp=node.clamp)
+    if isinstance(node, FloatAveragePool):
+        return QuantizedAveragePool(**common, window=node.window, clamp=node.clamp)
+    if isinstance(node, FloatMaxPool):
+        return QuantizedMaxPool(**common, window=node.window)
+    return QuantizedTable(**common, function=node.function, clamp=node.clamp)
 
 
 def quantize_product(node: FloatProduct, input_scale: float) -> QuantizedProduct:
     """Quantize the weights and the bias of a product."""
-    weight = node.weight.double().numpy()
     bias = node.bias.double().numpy()
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+    if not (torch.isfinite(node.weight).all() and np.isfinite(bias).all()):
         raise QuantizeError(f"{node.name}: weights and biases must be finite; train the network again")
-    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    largest = node.weight.abs().amax(dim=(1, 2, 3)).double().numpy()
     least = np.abs(bias) / (input_scale * BIAS_MAX)
     scale = np.maximum(largest / WEIGHT_MAX, least)
     scale[scale == 0] = 1 / WEIGHT_MAX  # a channel without weights and bias: any scale does
-    levels = np.rint(weight / scale[:, None, None, None]).astype(np.int8)
+    # Channel by channel, since a linear layer of 100 million weights is large in float64.
+    levels = np.stack([np.rint(row.double().numpy() / unit).astype(np.int8) for row, unit in zip(node.weight, scale, strict=True)])
     biases = np.rint(bias / (scale * input_scale)).astype(np.int32)
     return QuantizedProduct(
         name=node.name,
@@ -200,5 +242,5 @@ def quantize_product(node: FloatProduct, input_scale: float) -> QuantizedProduct
         weight_scale=scale,
         bias=biases,
         convolution=node.convolution,
-        relu=node.relu,
+        clamp=node.clamp,
     )

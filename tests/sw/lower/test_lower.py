@@ -17,6 +17,7 @@ from crisp.golden.network import Add, Product, exact_product
 from crisp.lower import LowerError, lower
 from crisp.models import accuracy, load_checkpoint, logits, select_classes
 from crisp.quantize import Affine, QuantizedAdd, QuantizedModel, QuantizedPool, QuantizedProduct, QuantizeOptions, RangeMethod, quantize
+from crisp.quantize.activations import NO_CLAMP
 
 TINY = Config.preset("tiny")
 IMAGES = striped_split(60, 4, 12, seed=0).images
@@ -34,11 +35,11 @@ def sparse_net():
     return model, {"conv3": pattern}
 
 
-def reference_requantize(total, scale, output, relu):
+def reference_requantize(total, scale, output, clamp=NO_CLAMP):
     """Scale in fixed point with torch's own rounding: float64 holds 49-bit products exactly, and torch rounds half to even."""
     multiplier, shift = scale
     product = total.double() * torch.as_tensor(multiplier, dtype=torch.float64) / 2.0 ** torch.as_tensor(shift, dtype=torch.float64)
-    return torch.clamp(torch.round(product) + output.zero_point, output.zero_point if relu else -128, 127).int()
+    return torch.clamp(torch.round(product) + output.zero_point, output.zero_point if clamp.low == 0 else -128, 127).int()
 
 
 def reference_fixed_point(scale):
@@ -62,19 +63,19 @@ def reference_run(model, images):
             scales = [reference_fixed_point(source.scale * scale / output.scale) for scale in node.weight_scale.tolist()]
             multiplier, shift = torch.tensor(scales).T[:, :, None]
             size = ((padded.shape[2] - geometry.kernel[0]) // geometry.stride[0] + 1, -1)
-            values[node.name] = reference_requantize(sums, (multiplier, shift), output, node.relu).unflatten(2, size)
+            values[node.name] = reference_requantize(sums, (multiplier, shift), output, node.clamp).unflatten(2, size)
         elif isinstance(node, QuantizedAdd):
             other = model.tensors[node.inputs[1]]
             scales = [source.scale / output.scale, other.scale / output.scale]
             _, shift = reference_fixed_point(max(scales))
             left, right = (round(Fraction(scale) * 2**shift) for scale in scales)
             total = (x - source.zero_point) * left + (values[node.inputs[1]] - other.zero_point) * right
-            values[node.name] = reference_requantize(total, (1, shift), output, node.relu)
+            values[node.name] = reference_requantize(total, (1, shift), output, node.clamp)
         else:
             assert isinstance(node, QuantizedPool)
             total = (x - source.zero_point).sum(dim=(2, 3), keepdim=True)
             scale = reference_fixed_point(source.scale / (output.scale * node.pixels))
-            values[node.name] = reference_requantize(total, scale, output, False)
+            values[node.name] = reference_requantize(total, scale, output)
     return {name: value.permute(0, 2, 3, 1).numpy() for name, value in values.items()}
 
 
@@ -131,7 +132,7 @@ def test_zero_point_is_in_the_bias_and_relu_in_the_clamp():
 def add_node(scale):
     """Return the sum of the input and itself, ``scale`` times as coarse as the output."""
     tensors = {"input": Affine(scale, 0), "add": Affine(1.0, 0)}
-    nodes = [QuantizedAdd(name="add", inputs=("input", "input"), relu=False)]
+    nodes = [QuantizedAdd(name="add", inputs=("input", "input"))]
     (node,) = lower(QuantizedModel(name="net", nodes=nodes, tensors=tensors), None, Config()).nodes
     assert isinstance(node, Add)
     return node

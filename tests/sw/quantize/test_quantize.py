@@ -46,7 +46,7 @@ def test_pixels_lose_nothing():
 
 
 def test_ranges_are_those_of_all_batches():
-    graph = trace(small_net())
+    graph = trace(small_net(), torch.zeros(1, 1, 12, 12))
     batches = [torch.from_numpy(normalize(IMAGES[start : start + 20])) for start in (0, 20, 40)]
     seen = {}
     graph.run(torch.cat(batches), lambda name, value: seen.update({name: affine(float(value.min()), float(value.max()))}))
@@ -65,7 +65,7 @@ def test_weights_are_near_and_zeros_stay():
         model.conv3.weight[5] = 0
     quantized = quantize(model, IMAGES)
     products = {node.name: node for node in quantized.nodes if isinstance(node, QuantizedProduct)}
-    floats = {node.name: node for node in trace(model).nodes}
+    floats = {node.name: node for node in trace(model, torch.zeros(1, 1, 12, 12)).nodes}
     for name, product in products.items():
         exact = floats[name].weight.numpy()
         scale = product.weight_scale[:, None, None, None]
@@ -92,7 +92,7 @@ def test_channel_without_weights_or_with_tiny_ones_fits_int32():
 class FlatNet(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.fc = nn.Conv2d(1, 2, 3), nn.Linear(2 * 100, 3)
+        self.conv, self.fc = nn.Conv2d(1, 2, 3), nn.Linear(2 * 144, 3)
 
     def forward(self, x):
         return self.fc(torch.flatten(self.conv(x), 1))

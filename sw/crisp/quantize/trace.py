@@ -1,0 +1,362 @@
+"""From a model to a graph: torch.fx follows it, batch norm is folded, and what is done to a value is fused into what makes it.
+
+Folding: ``gamma * (w * x - mean) / sqrt(var + eps) + beta`` is a convolution with weights ``w * gamma / sqrt(var + eps)`` and bias
+``beta - mean * gamma / sqrt(var + eps)``. Source: B. Jacob et al., arXiv 1712.05877, section 3.2.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from crisp.golden.convolution import Convolution, Window
+
+from .activations import IDENTITY, RELU, RELU6, Clamp
+from .errors import QuantizeError
+from .graph import INPUT, Clamped, FloatAdd, FloatAveragePool, FloatGraph, FloatMaxPool, FloatNode, FloatPool, FloatProduct, FloatTable
+
+__all__ = ["trace"]
+
+Module = TypeVar("Module", bound=nn.Module)
+
+#: Pixels of zeros above, to the left, below and to the right.
+Border = tuple[int, int, int, int]
+NO_BORDER: Border = (0, 0, 0, 0)
+
+
+def trace(model: nn.Module, image: torch.Tensor) -> FloatGraph:
+    """Turn ``model`` into a graph of products, sums, poolings and tables.
+
+    Understood are Conv2d (with groups and dilation, padded with zeros), Linear behind one pixel or a flattened image, BatchNorm2d after a
+    convolution, the sum of two tensors, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d where it divides the image evenly, the mean of all pixels,
+    ReLU, ReLU6, Hardtanh, Sigmoid, Tanh, SiLU, GELU, Hardsigmoid, Hardswish, ZeroPad2d before a convolution, flatten, and Identity and
+    Dropout, which do nothing here.
+
+    Parameters
+    ----------
+    model : Module
+        Network with one input [N, C, H, W] and one output; it is left as it is.
+    image : Tensor
+        float32 [1, C, H, W]: any image of the size that the network is for.
+
+    Raises
+    ------
+    QuantizeError
+        Naming every operation that is not understood, with the reason; or when the model does not run on the image.
+    """
+    try:
+        traced = fx.symbolic_trace(model)
+    except Exception as error:  # tracing runs the model's own code
+        raise QuantizeError(f"model must be traceable by torch.fx, but is not: {error}") from error
+    shapes = Shapes(traced)
+    try:
+        with torch.no_grad():
+            shapes.run(image)
+    except RuntimeError as error:  # shapes that do not fit show only when the model runs
+        size = f"{image.shape[2]} x {image.shape[3]}"
+        raise QuantizeError(f"model must run on images of {size} pixels, but does not: {error}") from error
+    translator = Translator(dict(traced.named_modules()), shapes.found)
+    for node in traced.graph.nodes:
+        translator.translate(node)
+    if translator.problems:
+        raise QuantizeError("model must have only operations that run on the array; these do not:\n  " + "\n  ".join(translator.problems))
+    if not translator.nodes:
+        raise QuantizeError("model must have at least one convolution or linear layer, not none")
+    return FloatGraph(translator.nodes)
+
+
+class Shapes(fx.Interpreter):
+    """Runs a traced model and notes the shape of every tensor."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        super().__init__(traced)
+        self.found: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Compute one node."""
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            self.found[n] = tuple(result.shape)
+        return result
+
+
+class Translator:
+    """Turns torch.fx nodes into graph nodes one by one, and collects what it does not understand."""
+
+    def __init__(self, modules: dict[str, nn.Module], shapes: dict[fx.Node, tuple[int, ...]]) -> None:
+        self.modules, self.shapes = modules, shapes
+        self.nodes: list[FloatNode] = []
+        self.problems: list[str] = []
+        self.producers: dict[fx.Node, str] = {}
+        self.borders: dict[fx.Node, Border] = {}
+        self.images: dict[fx.Node, tuple[int, ...]] = {}
+
+    def translate(self, node: fx.Node) -> None:
+        """Add what ``node`` does to the graph, or to the problems."""
+        operation = self.operation(node)
+        if node.op == "placeholder":
+            if INPUT in self.producers.values():
+                self.problems.append(f"{node.name}: a model must have one input")
+            self.producers[node], self.images[node] = INPUT, self.shapes[node]
+        elif node.op == "output":
+            if node.args[0] not in self.producers:
+                self.problems.append("output: a model must return one tensor")
+            elif self.nodes and self.producers[node.args[0]] != self.nodes[-1].name:  # type: ignore[index]
+                self.problems.append("output: must be what is computed last")
+        elif not all(argument in self.producers for argument in node.all_input_nodes):
+            self.producers[node] = node.name  # the reason has been told at its input
+        elif operation is None or not node.all_input_nodes:
+            self.reject(node, f"{self.describe(node)} is not supported")
+        elif any(argument in self.borders for argument in node.all_input_nodes) and operation not in (self.convolution, self.zero_pad):
+            self.reject(node, "zero padding must be followed by a convolution")
+        else:
+            operation(node)
+
+    def operation(self, node: fx.Node) -> Callable[[fx.Node], None] | None:
+        """Return the method that understands ``node``."""
+        by_kind: dict[Any, Callable[[fx.Node], None]] = {
+            nn.Conv2d: self.convolution,
+            nn.ZeroPad2d: self.zero_pad,
+            nn.Linear: self.linear,
+            nn.BatchNorm2d: self.batch_norm,
+            operator.add: self.add,
+            operator.iadd: self.add,
+            torch.add: self.add,
+            "add": self.add,
+            nn.MaxPool2d: self.max_pool,
+            nn.AvgPool2d: self.average_pool,
+            nn.AdaptiveAvgPool2d: self.adaptive_pool,
+            functional.adaptive_avg_pool2d: self.adaptive_pool,
+            torch.flatten: self.flatten,
+            "flatten": self.flatten,
+            nn.Flatten: self.flatten,
+            nn.Identity: self.skip,
+            nn.Dropout: self.skip,
+        }
+        limits: dict[Any, Clamp] = {
+            **dict.fromkeys((nn.ReLU, functional.relu, torch.relu, "relu"), RELU),
+            **dict.fromkeys((nn.ReLU6, functional.relu6), RELU6),
+        }
+        curves: dict[Any, str] = {
+            **dict.fromkeys((nn.Sigmoid, functional.sigmoid, torch.sigmoid, "sigmoid"), "sigmoid"),
+            **dict.fromkeys((nn.Tanh, functional.tanh, torch.tanh, "tanh"), "tanh"),
+            **dict.fromkeys((nn.SiLU, functional.silu), "silu"),
+            **dict.fromkeys((nn.Hardsigmoid, functional.hardsigmoid), "hardsigmoid"),
+            **dict.fromkeys((nn.Hardswish, functional.hardswish), "hardswish"),
+        }
+        module = self.modules[str(node.target)] if node.op == "call_module" else None
+        kind = node.target if module is None else type(module)
+        if isinstance(module, nn.Hardtanh) and kind not in limits:
+            return lambda node: self.clamp(node, Clamp(module.min_val, module.max_val))
+        if isinstance(module, nn.GELU) and module.approximate == "none":
+            return lambda node: self.curve(node, "gelu")
+        if kind in limits:
+            return lambda node: self.clamp(node, limits[kind])
+        if kind in curves:
+            return lambda node: self.curve(node, curves[kind])
+        return by_kind.get(kind)
+
+    def module(self, node: fx.Node, kind: type[Module]) -> Module:
+        """Return the module that ``node`` calls, of which `operation` has seen that it is a ``kind``."""
+        found = self.modules[str(node.target)]
+        if not isinstance(found, kind):
+            raise TypeError(f"{node.target} must be a {kind.__name__}, not a {type(found).__name__}")
+        return found
+
+    def describe(self, node: fx.Node) -> str:
+        """Return how ``node`` reads in the model."""
+        if node.op == "call_module":
+            return f"{node.target} = {self.modules[str(node.target)]}"
+        return str(getattr(node.target, "__name__", node.target))
+
+    def source(self, node: fx.Node) -> str:
+        """Return the name of the tensor that ``node`` takes."""
+        return self.producers[node.all_input_nodes[0]]
+
+    def image(self, node: fx.Node) -> tuple[int, ...]:
+        """Return the shape [1, C, H, W] of the tensor that ``node`` takes, before it was flattened."""
+        return self.images[node.all_input_nodes[0]]
+
+    def name(self, node: fx.Node, wanted: str | None = None) -> str:
+        """Return a name for what ``node`` makes: its module's, unless another call has it."""
+        wanted = wanted or (str(node.target) if node.op == "call_module" else node.name)
+        return node.name if any(made.name == wanted for made in self.nodes) else wanted
+
+    def emit(self, node: fx.Node, made: FloatNode, image: tuple[int, ...] | None = None) -> None:
+        """Add a node to the graph, whose output is ``image`` before it was flattened."""
+        self.nodes.append(made)
+        self.producers[node], self.images[node] = made.name, image or self.shapes[node]
+
+    def merge(self, node: fx.Node, name: str) -> None:
+        """Let what ``node`` makes be the tensor ``name`` that the graph has already."""
+        self.producers[node], self.images[node] = name, self.image(node)
+
+    def reject(self, node: fx.Node, problem: str) -> None:
+        """Note why ``node`` cannot be."""
+        self.problems.append(f"{node.name}: {problem}")
+        self.producers[node], self.images[node] = node.name, self.shapes.get(node, ())
+
+    def last(self, node: fx.Node) -> FloatNode | None:
+        """Return the graph's node that ``node`` may be merged into: its input's, when nothing else uses that."""
+        name = self.source(node)
+        if any(len(alias.users) > 1 for alias, producer in self.producers.items() if producer == name):
+            return None
+        return next((made for made in self.nodes if made.name == name), None)
+
+    def skip(self, node: fx.Node) -> None:
+        """Pass the input on."""
+        self.merge(node, self.source(node))
+
+    def flatten(self, node: fx.Node) -> None:
+        """Pass the input on as it is: the linear layer behind it will be a convolution as large as the image."""
+        shape = self.shapes[node.all_input_nodes[0]]
+        if self.shapes[node] != (shape[0], math.prod(shape[1:])):
+            self.reject(node, "flatten must leave [N, features]")
+            return
+        self.skip(node)
+
+    def zero_pad(self, node: fx.Node) -> None:
+        """Keep a border in mind for the convolution that follows."""
+        left, right, above, below = self.module(node, nn.ZeroPad2d).padding
+        if min(left, right, above, below) < 0:
+            self.reject(node, "zero padding must not be negative")
+            return
+        before = self.borders.get(node.all_input_nodes[0], NO_BORDER)
+        self.skip(node)
+        self.borders[node] = (before[0] + above, before[1] + left, before[2] + below, before[3] + right)
+
+    def convolution(self, node: fx.Node) -> None:
+        """Add a convolution."""
+        module = self.module(node, nn.Conv2d)
+        if module.padding_mode != "zeros":
+            self.reject(node, f"{module} must be padded with zeros")
+            return
+        kernel, dilation = pair(module.kernel_size), pair(module.dilation)
+        before = self.borders.get(node.all_input_nodes[0], NO_BORDER)
+        if module.padding == "same":
+            totals = [step * (taps - 1) for step, taps in zip(dilation, kernel, strict=True)]
+            begin, end = pair([total // 2 for total in totals]), pair([total - total // 2 for total in totals])
+        else:
+            begin = end = pair(0 if module.padding == "valid" else module.padding)
+        geometry = Convolution(
+            module.in_channels,
+            groups=module.groups,
+            kernel=kernel,
+            stride=pair(module.stride),
+            padding=(before[0] + begin[0], before[1] + begin[1]),
+            padding_end=(before[2] + end[0], before[3] + end[1]),
+            dilation=dilation,
+        )
+        self.product(node, module.weight, module.bias, geometry)
+
+    def linear(self, node: fx.Node) -> None:
+        """Add a linear layer as a convolution of all pixels: its inputs are [C, H, W] flattened, and so are its weights."""
+        module, (_, channels, *size) = self.module(node, nn.Linear), self.image(node)
+        height, width = size or (1, 1)
+        if channels * height * width != module.in_features or math.prod(self.shapes[node]) != module.out_features:
+            self.reject(node, f"{module} must take all of one image, flattened")
+            return
+        weight = module.weight.reshape(module.out_features, channels, height, width)
+        self.product(node, weight, module.bias, Convolution(channels, kernel=(height, width)), (1, module.out_features, 1, 1))
+
+    def product(
+        self,
+        node: fx.Node,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        geometry: Convolution,
+        image: tuple[int, ...] | None = None,
+    ) -> None:
+        """Add a product with a copy of its weights, since batch norm will change them."""
+        weight = weight.detach().clone()
+        bias = torch.zeros(len(weight)) if bias is None else bias.detach().clone()
+        made = FloatProduct(name=self.name(node), inputs=(self.source(node),), weight=weight, bias=bias, convolution=geometry)
+        self.emit(node, made, image)
+
+    def batch_norm(self, node: fx.Node) -> None:
+        """Fold a batch norm into the convolution before it."""
+        module, product = self.module(node, nn.BatchNorm2d), self.last(node)
+        plain = isinstance(product, FloatProduct) and product.clamp == Clamp()
+        if not isinstance(product, FloatProduct) or not plain or module.running_var is None or module.running_mean is None:
+            self.reject(node, "a batch norm must have statistics and follow a convolution that nothing else uses")
+            return
+        factor = torch.rsqrt(module.running_var + module.eps)
+        offset = -module.running_mean * factor
+        if module.affine:
+            factor, offset = module.weight.detach() * factor, module.weight.detach() * offset + module.bias.detach()
+        product.weight *= factor[:, None, None, None]
+        product.bias = product.bias * factor + offset
+        self.merge(node, product.name)
+
+    def clamp(self, node: fx.Node, clamp: Clamp) -> None:
+        """Fuse limits into the node before, or make a table of them."""
+        before = self.last(node)
+        if isinstance(before, Clamped):
+            before.clamp = before.clamp.then(clamp)
+            self.merge(node, before.name)
+        else:
+            made = FloatTable(name=self.name(node), inputs=(self.source(node),), function=IDENTITY, clamp=clamp)
+            self.emit(node, made, self.image(node))
+
+    def curve(self, node: fx.Node, function: str) -> None:
+        """Add a table."""
+        self.emit(node, FloatTable(name=self.name(node), inputs=(self.source(node),), function=function), self.image(node))
+
+    def add(self, node: fx.Node) -> None:
+        """Add a sum."""
+        inputs = [argument for argument in node.args if isinstance(argument, fx.Node)]
+        if len(inputs) != 2 or node.kwargs:
+            self.reject(node, "a sum must have two tensors and no factor")
+            return
+        if self.images[inputs[0]] != self.images[inputs[1]]:
+            self.reject(node, "a sum must have two tensors of one shape")
+            return
+        scope = [str(key) for key in (node.meta.get("nn_module_stack") or {})]
+        name = self.name(node, f"{scope[-1]}.add" if scope and scope[-1] else None)
+        self.emit(node, FloatAdd(name=name, inputs=tuple(self.producers[argument] for argument in inputs)), self.images[inputs[0]])
+
+    def max_pool(self, node: fx.Node) -> None:
+        """Add a maximum pooling."""
+        module = self.module(node, nn.MaxPool2d)
+        if module.ceil_mode or module.return_indices:
+            self.reject(node, f"{module} must round sizes down and return no indices")
+            return
+        window = Window(
+            kernel=pair(module.kernel_size), stride=pair(module.stride), padding=pair(module.padding), dilation=pair(module.dilation)
+        )
+        self.emit(node, FloatMaxPool(name=self.name(node), inputs=(self.source(node),), window=window))
+
+    def average_pool(self, node: fx.Node) -> None:
+        """Add an average pooling."""
+        module = self.module(node, nn.AvgPool2d)
+        counted = module.count_include_pad or pair(module.padding) == (0, 0)
+        if module.ceil_mode or module.divisor_override or not counted:
+            self.reject(node, f"{module} must round sizes down and divide all windows by their size, padding included")
+            return
+        window = Window(kernel=pair(module.kernel_size), stride=pair(module.stride), padding=pair(module.padding))
+        self.emit(node, FloatAveragePool(name=self.name(node), inputs=(self.source(node),), window=window))
+
+    def adaptive_pool(self, node: fx.Node) -> None:
+        """Add an average pooling to a given size: of all pixels, of equal windows, or none where the image has that size already."""
+        (_, _, height, width), (_, _, *wanted) = self.image(node), self.shapes[node]
+        if wanted == [height, width]:
+            self.skip(node)
+        elif wanted == [1, 1]:
+            self.emit(node, FloatPool(name=self.name(node), inputs=(self.source(node),), pixels=height * width))
+        elif height % wanted[0] or width % wanted[1]:
+            self.reject(node, f"pooling to {wanted[0]} x {wanted[1]} pixels must divide the image evenly, not {height} x {width}")
+        else:
+            size = (height // wanted[0], width // wanted[1])
+            window = Window(kernel=size, stride=size)
+            self.emit(node, FloatAveragePool(name=self.name(node), inputs=(self.source(node),), window=window))
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Return height and width of an option of a convolution."""
+    height, width = np.broadcast_to(value, 2).tolist()
+    return height, width
