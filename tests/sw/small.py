@@ -3,6 +3,7 @@
 import functools
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -61,7 +62,38 @@ class SmallNet(nn.Module):
 def small_net(seed: int = 0, num_classes: int = 4) -> SmallNet:
     """Return a network whose batch norms have seen data, in evaluation mode."""
     torch.manual_seed(seed)
-    model = SmallNet(num_classes)
+    return with_statistics(SmallNet(num_classes))
+
+
+class SmallMobile(nn.Module):
+    """Depthwise, grouped and dilated convolutions, borders, poolings, limits and curves, and a linear layer behind an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
+        self.depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.Hardtanh(-0.5, 1.5))
+        self.grouped = nn.Sequential(nn.Conv2d(8, 12, (1, 3), 1, "same", (1, 2), 4), nn.SiLU(), nn.MaxPool2d(3, 1, 1))
+        self.dilated = nn.Sequential(nn.Conv2d(12, 8, 3, 1, 2, 2), nn.Hardswish(), nn.AvgPool2d(3, 1, 1), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(4)
+        self.classifier = nn.Sequential(nn.Linear(8 * 16, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = x + self.depthwise(x)
+        return self.classifier(torch.flatten(self.pool(self.dilated(self.grouped(x))), 1))
+
+
+def small_mobile(seed: int = 0) -> SmallMobile:
+    """Return a network for images of 3 x 16 x 16 whose batch norms have seen data, in evaluation mode."""
+    torch.manual_seed(seed)
+    return with_statistics(SmallMobile())
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def with_statistics(model: Model) -> Model:
+    """Give every batch norm of ``model`` parameters and statistics as if it had seen data; set evaluation mode."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

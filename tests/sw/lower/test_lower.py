@@ -1,22 +1,36 @@
 """The integer network against an independent one in torch, and against the float model."""
 
 import dataclasses
+import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from tests.sw.small import CHECKPOINT, fashion_mnist, small_net, striped_split
+from tests.sw.small import CHECKPOINT, fashion_mnist, small_mobile, small_net, striped_split
 from torch.nn import functional
 
 from crisp.arch import CapacityError, Config, Pattern, PatternError
 from crisp.data import normalize
 from crisp.golden.convolution import to_matrix
 from crisp.golden.engine import run_layer
-from crisp.golden.network import Add, Product, exact_product
+from crisp.golden.network import Add, AveragePool, GroupedProduct, MaxPool, Product, Table, exact_product
 from crisp.lower import LowerError, lower
 from crisp.models import accuracy, load_checkpoint, logits, select_classes
-from crisp.quantize import Affine, QuantizedAdd, QuantizedModel, QuantizedPool, QuantizedProduct, QuantizeOptions, RangeMethod, quantize
+from crisp.quantize import (
+    FUNCTIONS,
+    Affine,
+    QuantizedAdd,
+    QuantizedAveragePool,
+    QuantizedMaxPool,
+    QuantizedModel,
+    QuantizedPool,
+    QuantizedProduct,
+    QuantizedTable,
+    QuantizeOptions,
+    RangeMethod,
+    quantize,
+)
 from crisp.quantize.activations import NO_CLAMP
 
 TINY = Config.preset("tiny")
@@ -39,7 +53,8 @@ def reference_requantize(total, scale, output, clamp=NO_CLAMP):
     """Scale in fixed point with torch's own rounding: float64 holds 49-bit products exactly, and torch rounds half to even."""
     multiplier, shift = scale
     product = total.double() * torch.as_tensor(multiplier, dtype=torch.float64) / 2.0 ** torch.as_tensor(shift, dtype=torch.float64)
-    return torch.clamp(torch.round(product) + output.zero_point, output.zero_point if clamp.low == 0 else -128, 127).int()
+    low, high = (min(max(limit / output.scale + output.zero_point, -128), 127) for limit in (clamp.low, clamp.high))
+    return torch.clamp(torch.round(product) + output.zero_point, round(low), round(high)).int()
 
 
 def reference_fixed_point(scale):
@@ -55,15 +70,13 @@ def reference_run(model, images):
         x, source, output = values[node.inputs[0]], model.tensors[node.inputs[0]], model.tensors[node.name]
         if isinstance(node, QuantizedProduct):
             geometry = node.convolution
-            height, width = geometry.padding
-            padded = functional.pad(x - source.zero_point, (width, width, height, height))
-            patches = functional.unfold(padded.double(), geometry.kernel, stride=geometry.stride).int()
-            weight = torch.from_numpy(node.weight.reshape(len(node.weight), -1)).int()
-            sums = torch.stack([weight @ patch for patch in patches]) + torch.from_numpy(node.bias)[:, None]
+            (above, below), (left, right) = geometry.borders
+            padded = functional.pad(x - source.zero_point, (left, right, above, below)).double()  # float64 holds every sum exactly
+            weight = torch.from_numpy(node.weight).double()
+            sums = functional.conv2d(padded, weight, None, geometry.stride, 0, geometry.dilation, geometry.groups)
             scales = [reference_fixed_point(source.scale * scale / output.scale) for scale in node.weight_scale.tolist()]
-            multiplier, shift = torch.tensor(scales).T[:, :, None]
-            size = ((padded.shape[2] - geometry.kernel[0]) // geometry.stride[0] + 1, -1)
-            values[node.name] = reference_requantize(sums, (multiplier, shift), output, node.clamp).unflatten(2, size)
+            sums += torch.from_numpy(node.bias)[:, None, None]
+            values[node.name] = reference_requantize(sums, torch.tensor(scales).T[:, :, None, None], output, node.clamp)
         elif isinstance(node, QuantizedAdd):
             other = model.tensors[node.inputs[1]]
             scales = [source.scale / output.scale, other.scale / output.scale]
@@ -71,11 +84,22 @@ def reference_run(model, images):
             left, right = (round(Fraction(scale) * 2**shift) for scale in scales)
             total = (x - source.zero_point) * left + (values[node.inputs[1]] - other.zero_point) * right
             values[node.name] = reference_requantize(total, (1, shift), output, node.clamp)
+        elif isinstance(node, QuantizedMaxPool):
+            window = node.window
+            values[node.name] = functional.max_pool2d(x.double(), window.kernel, window.stride, window.padding, window.dilation).int()
+        elif isinstance(node, QuantizedTable):
+            real = FUNCTIONS[node.function]((x - source.zero_point).double() * source.scale).clamp(node.clamp.low, node.clamp.high)
+            values[node.name] = torch.clamp(torch.round(real / output.scale) + output.zero_point, -128, 127).int()
+        elif isinstance(node, QuantizedAveragePool):
+            window, taps = node.window, math.prod(node.window.kernel)
+            total = functional.avg_pool2d((x - source.zero_point).double(), window.kernel, window.stride, window.padding) * taps
+            scale = reference_fixed_point(source.scale / (output.scale * taps))
+            values[node.name] = reference_requantize(total.round(), scale, output, node.clamp)
         else:
             assert isinstance(node, QuantizedPool)
             total = (x - source.zero_point).sum(dim=(2, 3), keepdim=True)
             scale = reference_fixed_point(source.scale / (output.scale * node.pixels))
-            values[node.name] = reference_requantize(total, scale, output)
+            values[node.name] = reference_requantize(total, scale, output, node.clamp)
     return {name: value.permute(0, 2, 3, 1).numpy() for name, value in values.items()}
 
 
@@ -94,6 +118,25 @@ def test_every_node_equals_torch_in_integers(preset, backend):
 
     network.run(images, product=backend, observe=observe)
     assert seen == [node.name for node in quantized.nodes]
+
+
+def test_every_other_node_equals_torch_in_integers():
+    model = small_mobile()
+    images = np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
+    quantized = quantize(model, images)
+    network = lower(quantized, None, Config(), 16)
+    inputs = network.quantize_input(images)
+    expected, kinds = reference_run(quantized, inputs), set()
+
+    def observe(node, inputs, output):
+        kinds.add(type(node))
+        assert np.array_equal(output, expected[node.name]), node.name
+
+    network.run(inputs, observe=observe)
+    assert kinds == {Product, GroupedProduct, Add, MaxPool, AveragePool, Table}
+    output = (network.run(inputs)[:, 0, 0].astype(float) - network.output_zero_point) * network.output_scale
+    with torch.no_grad():
+        assert np.abs(output - model(torch.from_numpy(images)).numpy()).max() < 0.05
 
 
 def test_pattern_saves_steps_and_changes_no_value():

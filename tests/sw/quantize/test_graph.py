@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.sw.small import small_net
+from tests.sw.small import small_mobile, small_net
 from torch import nn
 from torch.nn import functional
 
@@ -65,30 +65,8 @@ def test_operations_in_other_words():
     ]
 
 
-class Mobile(nn.Module):
-    """Depthwise, grouped and dilated convolutions, borders, poolings, limits and curves, and a linear layer behind an image."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
-        self.depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.Hardtanh(-0.5, 1.5))
-        self.grouped = nn.Sequential(nn.Conv2d(8, 12, (1, 3), 1, "same", (1, 2), 4), nn.SiLU(), nn.MaxPool2d(3, 1, 1))
-        self.dilated = nn.Sequential(nn.Conv2d(12, 8, 3, 1, 2, 2), nn.Hardswish(), nn.AvgPool2d(3, 1, 1), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(4)
-        self.classifier = nn.Sequential(nn.Linear(8 * 16, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh())
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.uniform_(module.running_var, 0.1, 0.5)
-
-    def forward(self, x):
-        x = self.stem(x)
-        x = x + self.depthwise(x)
-        return self.classifier(torch.flatten(self.pool(self.dilated(self.grouped(x))), 1))
-
-
 def test_all_kinds_of_operations():
-    torch.manual_seed(0)
-    model, x = Mobile().eval(), 3 * torch.randn(2, 3, 16, 16)
+    model, x = small_mobile(), 3 * torch.randn(2, 3, 16, 16)
     graph = trace(model, x[:1])
     assert computes(graph, model, x)
     nodes = {node.name: node for node in graph.nodes}
