@@ -106,6 +106,7 @@ enum crisp_error_code {
     CRISP_ERROR_METADATA_N = 42, /* N of a block is more than M. */
     CRISP_ERROR_RUN_RANGE = 43, /* The runs of a window leave the run buffer, or do not list as many words as it has. */
     CRISP_ERROR_ACTIVATION_RANGE = 44, /* An EXECUTE reads or writes beyond the end of the activation buffer. */
+    CRISP_ERROR_METADATA_RANGE = 45, /* Counts, entries, steps or channels of an EXECUTE lie beyond the end of their buffer. */
     CRISP_ERROR_READ_RESPONSE = 56, /* Memory answered a read with SLVERR or DECERR. */
     CRISP_ERROR_WRITE_RESPONSE = 57, /* Memory answered a write with SLVERR or DECERR. */
     CRISP_ERROR_WATCHDOG = 58, /* Nothing moved for as many cycles as WATCHDOG allows. */

@@ -74,6 +74,11 @@ class ErrorCode(enum.IntEnum):
         "Constants were damaged: load the program again.",
     )
     ACTIVATION_RANGE = 44, "An EXECUTE reads or writes beyond the end of the activation buffer.", "Compile for this configuration."
+    METADATA_RANGE = (
+        45,
+        "Counts, entries, steps or channels of an EXECUTE lie beyond the end of their buffer.",
+        "Compile for this configuration.",
+    )
 
     # Outside.
     READ_RESPONSE = (

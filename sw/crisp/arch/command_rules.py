@@ -1,0 +1,348 @@
+"""What must hold of a command before it has any effect: one declaration that the golden model and the gateware evaluate alike.
+
+A rule is a condition under which a command is refused, written with operators that Python's integers and Amaranth's values share.
+The first rule in order that is broken tells the error. Products are not written in a rule: the gateware takes their bits one a cycle,
+so they are declared beside them and come in by name.
+
+That waits count only commands that stand before is what makes a standstill impossible: the oldest command that is not complete has
+nothing left to wait for.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .commands import END, EXECUTE, LOAD, STORE, UNIT_BYTES, ExecuteKind, LoadTarget, MemoryWindow, Opcode, Sharing
+from .config import Config
+from .error_codes import ErrorCode
+from .fields import Word
+from .loads import PATCH_ROW_BYTES, element_bytes, offset_steps, target_depth
+from .registers import MEMORY_ADDRESS_WIDTH
+
+__all__ = [
+    "COMMAND_WORDS",
+    "PRODUCTS",
+    "READABLE",
+    "WRITABLE",
+    "Product",
+    "Rule",
+    "any_of",
+    "command_rules",
+    "list_rules",
+]
+
+#: The word of each command.
+COMMAND_WORDS: dict[Opcode, Word] = {Opcode.LOAD: LOAD, Opcode.STORE: STORE, Opcode.EXECUTE: EXECUTE, Opcode.END: END}
+
+#: Windows that a LOAD may read, and that a STORE may write.
+READABLE = (MemoryWindow.PROGRAM, MemoryWindow.SCRATCH, MemoryWindow.INPUT)
+WRITABLE = (MemoryWindow.SCRATCH, MemoryWindow.OUTPUT)
+
+#: Targets that are written row by row into the activation buffer.
+PLANES = (LoadTarget.ACTIVATIONS, LoadTarget.PATCHES)
+
+#: log2 of the groups of the largest block: 64 weights, 2 a group.
+MAX_BLOCK_GROUPS_LOG2 = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A condition under which a command is refused.
+
+    Parameters
+    ----------
+    name : str
+        What it is about, mostly a field.
+    code : ErrorCode
+        What is reported.
+    broken : callable
+        ``broken(fields, around)`` gives the condition: integers or one-bit values. ``fields`` has the command's fields as attributes,
+        ``around`` what they are compared with: ``issued_load``, ``issued_execute``, ``issued_store`` (commands that stand before, modulo
+        2^16), ``window_base`` and ``window_size`` of the command's window, and the `Product` values by their names.
+    """
+
+    name: str
+    code: ErrorCode
+    broken: Callable[[Any, Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A product that rules refer to.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    factors : callable
+        ``factors(fields)`` gives both, the first one of at most 16 bits, of which only those count.
+    """
+
+    name: str
+    factors: Callable[[Any], tuple[Any, Any]]
+
+
+#: Products by opcode.
+PRODUCTS: dict[Opcode, tuple[Product, ...]] = {
+    Opcode.LOAD: (
+        Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
+        Product("row_reach", lambda f: (f.rows - 1, f.destination_stride)),
+        Product("patch_reach", lambda f: (f.patch_words - 1, f.destination_stride)),
+        Product("patch_words", lambda f: (f.rows, f.patches)),
+    ),
+    Opcode.STORE: (
+        Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
+        Product("row_reach", lambda f: (f.rows - 1, f.source_stride)),
+    ),
+    Opcode.EXECUTE: (),
+    Opcode.END: (),
+}
+
+
+def any_of(conditions: Iterable[Any]) -> Any:
+    """Join conditions by or."""
+    first, *rest = conditions
+    for condition in rest:
+        first = first | condition
+    return first
+
+
+def log2(power: int) -> int:
+    """Return the logarithm of a power of two: shifts are what both sides share."""
+    return power.bit_length() - 1
+
+
+def is_one_of(value: Any, options: Iterable[int]) -> Any:
+    """Tell whether a value is one of several."""
+    return any_of(value == int(option) for option in options)
+
+
+def exceeds(end: Any, limit: Any) -> Any:
+    """Tell whether an exclusive end lies beyond a limit."""
+    return end > limit
+
+
+def is_late(count: Any, wait: Any) -> Any:
+    """Tell whether a count modulo 2^16 is beyond the commands that stand before."""
+    return ((count - wait) & 0x8000) != 0
+
+
+def is_misaligned(value: Any, multiple: int) -> Any:
+    """Tell whether a value is no multiple of a power of two."""
+    return (value & (multiple - 1)) != 0
+
+
+def common_rules() -> tuple[Rule, ...]:
+    """Return the rules of every command."""
+    return (
+        Rule("wait_load", ErrorCode.WAIT, lambda f, a: is_late(a.issued_load, f.wait_load)),
+        Rule("wait_execute", ErrorCode.WAIT, lambda f, a: is_late(a.issued_execute, f.wait_execute)),
+        Rule("wait_store", ErrorCode.WAIT, lambda f, a: is_late(a.issued_store, f.wait_store)),
+    )
+
+
+def memory_rules(config: Config, windows: tuple[MemoryWindow, ...]) -> tuple[Rule, ...]:
+    """Return the rules of what a LOAD or STORE touches in memory."""
+    beat = config.beat_bytes
+    return (
+        Rule("offset", ErrorCode.ALIGNMENT, lambda f, a: is_misaligned(f.offset, beat)),
+        Rule("row_stride", ErrorCode.ALIGNMENT, lambda f, a: is_misaligned(f.row_stride, beat)),
+        Rule(
+            "window",
+            ErrorCode.WINDOW_PERMISSION,
+            lambda f, a: is_one_of(f.window, [window for window in MemoryWindow if window not in windows]),
+        ),
+        Rule("rows", ErrorCode.WINDOW_RANGE, lambda f, a: exceeds(f.offset + a.memory_reach + f.row_bytes, a.window_size)),
+        Rule("window", ErrorCode.WINDOW_RANGE, lambda f, a: exceeds(a.window_base + a.window_size, 1 << MEMORY_ADDRESS_WIDTH)),
+    )
+
+
+def load_rules(config: Config) -> tuple[Rule, ...]:
+    """Return the rules of LOAD."""
+    words = config.activation_words
+    together = offset_steps(config.group_size)
+
+    def fits(f: Any, target: LoadTarget) -> Any:
+        """Bytes that fit a buffer behind the destination, as a condition on the bytes that come."""
+        size, depth = element_bytes(target, config), target_depth(target, config)
+        if target is LoadTarget.STEPS:
+            # `room` steps take that many words, and a word of offsets for every `together` of them.
+            room = depth - f.destination
+            return (f.destination > depth) | (f.row_bytes > size * (room + ((room + together - 1) >> log2(together))))
+        return f.destination * size + f.row_bytes > depth * size
+
+    flat = [target for target in LoadTarget if target not in PLANES]
+    return (
+        Rule("target", ErrorCode.TARGET, lambda f, a: f.target > max(LoadTarget)),
+        Rule("rows", ErrorCode.ZERO_DIMENSION, lambda f, a: f.rows == 0),
+        Rule("row_bytes", ErrorCode.ZERO_DIMENSION, lambda f, a: f.row_bytes == 0),
+        Rule(
+            "patches",
+            ErrorCode.ZERO_DIMENSION,
+            lambda f, a: (f.target == LoadTarget.PATCHES) & ((f.patches == 0) | (f.patch_words == 0) | (f.patch_step == 0)),
+        ),
+        Rule("rows", ErrorCode.ROWS, lambda f, a: is_one_of(f.target, flat) & (f.rows != 1)),
+        *(
+            Rule(
+                f"{target.name.lower()} row_bytes",
+                ErrorCode.ROW_BYTES,
+                lambda f, a, target=target: (f.target == target) & is_misaligned(f.row_bytes, element_bytes(target, config)),  # type: ignore[misc]
+            )
+            for target in LoadTarget
+            if element_bytes(target, config) > 1
+        ),
+        Rule("row_bytes", ErrorCode.PATCHES, lambda f, a: (f.target == LoadTarget.PATCHES) & (f.row_bytes > PATCH_ROW_BYTES)),
+        *memory_rules(config, READABLE),
+        *(
+            Rule(
+                f"{target.name.lower()} destination",
+                ErrorCode.BUFFER_RANGE,
+                lambda f, a, target=target: (f.target == target) & fits(f, target),  # type: ignore[misc]
+            )
+            for target in flat
+        ),
+        Rule(
+            "activations destination",
+            ErrorCode.BUFFER_RANGE,
+            lambda f, a: (
+                (f.target == LoadTarget.ACTIVATIONS)
+                & exceeds(f.destination + a.row_reach + (f.row_bytes >> log2(config.group_size)), words)
+            ),
+        ),
+        Rule(
+            "patches destination",
+            ErrorCode.BUFFER_RANGE,
+            lambda f, a: (f.target == LoadTarget.PATCHES) & exceeds(f.destination + a.patch_reach + a.patch_words, words),
+        ),
+    )
+
+
+def store_rules(config: Config) -> tuple[Rule, ...]:
+    """Return the rules of STORE."""
+    return (
+        Rule("target", ErrorCode.TARGET, lambda f, a: f.target != 0),
+        Rule("rows", ErrorCode.ZERO_DIMENSION, lambda f, a: f.rows == 0),
+        Rule("row_bytes", ErrorCode.ZERO_DIMENSION, lambda f, a: f.row_bytes == 0),
+        Rule("row_bytes", ErrorCode.ROW_BYTES, lambda f, a: is_misaligned(f.row_bytes, config.group_size)),
+        *memory_rules(config, WRITABLE),
+        Rule(
+            "source",
+            ErrorCode.BUFFER_RANGE,
+            lambda f, a: exceeds(f.source + a.row_reach + (f.row_bytes >> log2(config.group_size)), config.activation_words),
+        ),
+    )
+
+
+def execute_rules(config: Config) -> tuple[Rule, ...]:
+    """Return the rules of EXECUTE. Addresses of activations depend on the runs, and are checked as they come."""
+    words = config.activation_words
+
+    def is_product(f: Any) -> Any:
+        return f.kind == ExecuteKind.PRODUCT
+
+    def has_results(f: Any) -> Any:
+        return f.open == 0
+
+    def adds(f: Any) -> Any:
+        return has_results(f) & (f.residual == 1)
+
+    def output_tiles(f: Any, a: Any) -> Any:
+        """Channels of a SPLIT product are those of one row tile."""
+        one = (f.sharing == Sharing.SPLIT) & (f.channel_base + config.rows > config.channel_buffer_depth)
+        all_tiles = (f.sharing != Sharing.SPLIT) & (f.channel_base + f.row_tiles * config.rows > config.channel_buffer_depth)
+        return is_product(f) & has_results(f) & (one | all_tiles)
+
+    def zero(name: str, applies: Callable[[Any], Any] = lambda f: 1) -> Rule:
+        return Rule(name, ErrorCode.ZERO_DIMENSION, lambda f, a: applies(f) & (getattr(f, name) == 0))
+
+    def beyond(name: str, depth: int, applies: Callable[[Any], Any] = lambda f: 1) -> Rule:
+        return Rule(name, ErrorCode.BUFFER_RANGE, lambda f, a: applies(f) & (getattr(f, name) >= depth))
+
+    def too_far(name: str, limit: str, applies: Callable[[Any], Any] = lambda f: 1) -> Rule:
+        return Rule(f"{name} in {limit}", ErrorCode.WALK, lambda f, a: applies(f) & (getattr(f, name) >= getattr(f, limit)))
+
+    return (
+        zero("row_tiles"),
+        zero("pixels"),
+        zero("width"),
+        zero("input_ring"),
+        zero("window_words", is_product),
+        zero("block_tiles", is_product),
+        zero("block_columns", is_product),
+        zero("tail_groups", is_product),
+        zero("output_ring", has_results),
+        zero("output_words", has_results),
+        zero("residual_ring", adds),
+        beyond("step_base", config.weight_buffer_depth, is_product),
+        beyond("count_base", config.block_row_buffer_depth, is_product),
+        beyond("entry_base", config.entry_buffer_depth, is_product),
+        Rule("channel_base", ErrorCode.BUFFER_RANGE, output_tiles),
+        beyond("run_base", config.run_buffer_depth),
+        beyond("input_base", words),
+        beyond("output_base", words, has_results),
+        beyond("residual_base", words, adds),
+        Rule("sharing", ErrorCode.SHARING, lambda f, a: f.sharing > max(Sharing)),
+        Rule(
+            "sharing of MAX", ErrorCode.SHARING, lambda f, a: (f.kind == ExecuteKind.MAX) & ((f.sharing == Sharing.SPLIT) | (f.open == 1))
+        ),
+        Rule("block_groups_log2", ErrorCode.BLOCKS, lambda f, a: is_product(f) & (f.block_groups_log2 > MAX_BLOCK_GROUPS_LOG2)),
+        Rule("tail_groups", ErrorCode.BLOCKS, lambda f, a: is_product(f) & (f.tail_groups > (1 << f.block_groups_log2))),
+        Rule(
+            "window_words of blocks",
+            ErrorCode.WINDOW_WORDS,
+            lambda f, a: is_product(f) & (((f.block_columns - 1) << f.block_groups_log2) + f.tail_groups != f.window_words),
+        ),
+        Rule("window_words", ErrorCode.WINDOW_WORDS, lambda f, a: is_product(f) & exceeds(f.window_words, config.column_buffer_depth)),
+        too_far("first_column", "width"),
+        too_far("tile_columns", "width"),
+        too_far("first_q", "input_ring"),
+        too_far("lane_dq", "input_ring"),
+        too_far("tile_dq", "input_ring"),
+        too_far("wrap_dq", "input_ring"),
+        too_far("output_q", "output_ring", has_results),
+        too_far("output_tile_dq", "output_ring", has_results),
+        too_far("output_wrap_dq", "output_ring", has_results),
+        too_far("output_word_dq", "output_ring", has_results),
+        too_far("residual_q", "residual_ring", adds),
+        too_far("output_tile_dq", "residual_ring", adds),
+        too_far("output_wrap_dq", "residual_ring", adds),
+        too_far("output_word_dq", "residual_ring", adds),
+    )
+
+
+def command_rules(opcode: Opcode, config: Config) -> tuple[Rule, ...]:
+    """Return the rules of a command, in the order in which they count; reserved bits come before all.
+
+    Parameters
+    ----------
+    opcode : Opcode
+        Which command.
+    config : Config
+        The machine.
+    """
+    match opcode:
+        case Opcode.LOAD:
+            return (*common_rules(), *load_rules(config))
+        case Opcode.STORE:
+            return (*common_rules(), *store_rules(config))
+        case Opcode.EXECUTE:
+            return (*common_rules(), *execute_rules(config))
+        case Opcode.END:
+            return common_rules()
+
+
+def list_rules(config: Config) -> tuple[Rule, ...]:
+    """Return the rules of the whole list, before its first command is read.
+
+    ``fields`` has ``command_offset`` and ``command_units``; ``around`` has ``window_base`` and ``window_size`` of window PROGRAM.
+    """
+    return (
+        Rule("command_units", ErrorCode.TRUNCATED, lambda f, a: f.command_units == 0),
+        Rule("command_offset", ErrorCode.ALIGNMENT, lambda f, a: is_misaligned(f.command_offset, config.beat_bytes)),
+        Rule(
+            "command_units",
+            ErrorCode.WINDOW_RANGE,
+            lambda f, a: exceeds(f.command_offset + f.command_units * UNIT_BYTES, a.window_size),
+        ),
+        Rule("window", ErrorCode.WINDOW_RANGE, lambda f, a: exceeds(a.window_base + a.window_size, 1 << MEMORY_ADDRESS_WIDTH)),
+    )
