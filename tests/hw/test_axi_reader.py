@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """AXI reader: what it delivers, how it asks, and what it does about faults. Its golden model is the memory's bytes themselves."""
 
 import cocotb
@@ -155,7 +156,7 @@ async def stops_when_told(dut, mode: str) -> None:
     dut.i_stop.value = 1
     await reader.bench.wait(2)
     # An address that was valid when the stop came is still to be taken; none follows.
-    pending = int(dut.bus__arvalid.value)
+    pending = int(dut.bus__arvalid.value) & ~int(dut.bus__arready.value)
     bursts = len(reader.memory.read_bursts) + pending
     await reader.bench.until(reader.quiet, what=lambda: "the bus does not come to rest")
     await reader.bench.wait(30)
@@ -165,7 +166,7 @@ async def stops_when_told(dut, mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("data_width", "max_burst", "depths"),
-    [(32, 16, [64]), (64, 16, [16, 96]), (128, 32, [32, 40, 96]), (512, 64, [64, 128]), (128, 2, [2, 64])],
+    [(32, 16, [64]), (64, 16, [16, 96]), (128, 32, [32, 40, 96]), (512, 64, [64, 128]), (128, 2, [4, 64])],
 )
 def test_axi_reader(data_width: int, max_burst: int, depths: list[int]) -> None:
     table = {"data_width": data_width, "max_burst": max_burst, "depths": depths, "outstanding": 64 if max_burst == 2 else 16}
@@ -173,5 +174,5 @@ def test_axi_reader(data_width: int, max_burst: int, depths: list[int]) -> None:
 
 
 def test_a_queue_holds_a_burst() -> None:
-    with pytest.raises(ValueError, match=r"^depths must be one a client, each at least max_burst = 16, not \[8\]$"):
+    with pytest.raises(ValueError, match=r"^depths must be one a client, each at least 16, not \[8\]$"):
         AxiReader(data_width=64, depths=[8])
