@@ -2,7 +2,7 @@
 
 from crisp.arch import CrispError
 
-__all__ = ["BuildError", "CocotbFailure", "EngineFault", "SimulationError", "SimulationTimeout", "ToolError"]
+__all__ = ["BuildError", "CocotbFailure", "EngineFault", "MachineFault", "SimulationError", "SimulationTimeout", "ToolError"]
 
 
 class SimulationError(CrispError):
@@ -27,3 +27,7 @@ class SimulationTimeout(SimulationError):
 
 class EngineFault(SimulationError):
     """The engine ended in a way that its contract forbids, such as with a window unread."""
+
+
+class MachineFault(SimulationError):
+    """The simulated machine does on its ports what the bus forbids, or does not answer."""

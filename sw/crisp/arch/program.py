@@ -485,7 +485,7 @@ def take(values: Any, place: str, **kinds: type) -> dict[str, Any]:
             value = values[name] = float(value)
         if type(value) is not kind:
             raise ProgramError(f"{place}: {name} must be {kind.__name__}, not {value!r:.80}; compile it again")
-        if kind is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ProgramError(f"{place}: {name} must be finite, not {value}; compile it again")
     return values
 
