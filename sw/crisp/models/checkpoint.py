@@ -11,12 +11,13 @@ from torch import nn
 
 from crisp.arch.errors import CrispError
 
-from .resnet import resnet20
+from .head import ModelError
+from .registry import ARCHITECTURES, build
 
-__all__ = ["ARCHITECTURES", "CheckpointError", "build_model", "fill_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
+__all__ = ["CheckpointError", "build_model", "fill_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
 
-#: Networks that a checkpoint can name.
-ARCHITECTURES = {"resnet20": resnet20}
+#: Pixels a side of the images of a checkpoint that does not say.
+DEFAULT_SIZE = "224"
 
 
 class CheckpointError(CrispError):
@@ -33,7 +34,7 @@ def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str], e
     model : Module
         Network.
     metadata : mapping
-        Text by name. ``architecture`` and ``num_classes`` are what `load_checkpoint` needs.
+        Text by name. ``architecture`` and ``num_classes`` are what `load_checkpoint` needs; ``input_size`` is 224 where it is not said.
     extra : mapping, optional
         More tensors, under names that the network does not use.
     """
@@ -88,14 +89,20 @@ def build_model(path: Path, metadata: Mapping[str, str]) -> nn.Module:
     Raises
     ------
     CheckpointError
-        When they name no known architecture or no sensible number of classes.
+        When they name no known architecture, no sensible number of classes, or images that the network cannot take.
     """
     architecture, num_classes = metadata.get("architecture"), metadata.get("num_classes", "")
+    input_size = metadata.get("input_size", DEFAULT_SIZE)
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f"{path}: architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture!r}")
     if not num_classes.isdecimal() or not 2 <= int(num_classes) <= 100_000:
         raise CheckpointError(f"{path}: num_classes must be a number from 2 to 100000, not {num_classes!r}")
-    return ARCHITECTURES[architecture](num_classes=int(num_classes))
+    if not input_size.isdecimal() or not 1 <= int(input_size) <= 10_000:
+        raise CheckpointError(f"{path}: input_size must be a number from 1 to 10000, not {input_size!r}")
+    try:
+        return build(architecture, int(num_classes), int(input_size))
+    except ModelError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, str]]:

@@ -16,24 +16,25 @@ class ModelError(CrispError):
 
 
 def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:
-    """Return a copy of ``model`` whose last layer ``fc`` has only the outputs of ``classes``, in that order.
+    """Return a copy of ``model`` whose last linear layer has only the outputs of ``classes``, in that order.
 
     What it answers is the original's answer among those classes: the argmax over the outputs that are left.
 
     Raises
     ------
     ModelError
-        When the network has no linear layer ``fc`` or a class is none of its outputs.
+        When the network has no linear layer or a class is none of its outputs.
     """
     copied = copy.deepcopy(model)
-    whole = dict(copied.named_modules()).get("fc")
-    if not isinstance(whole, nn.Linear) or not all(0 <= label < whole.out_features for label in classes):
-        raise ModelError(f"classes must be outputs of the network's last layer fc, not {list(classes)} of {whole}")
+    linear = {name: module for name, module in copied.named_modules() if isinstance(module, nn.Linear)}
+    name, whole = next(reversed(linear.items()), ("", None))
+    if whole is None or not all(0 <= label < whole.out_features for label in classes):
+        raise ModelError(f"classes must be outputs of the network's last linear layer, not {list(classes)} of {whole}")
     index = torch.tensor(list(classes))
     head = nn.Linear(whole.in_features, len(classes), bias=whole.bias is not None)
     with torch.no_grad():
         head.weight.copy_(whole.weight[index])
         if whole.bias is not None:
             head.bias.copy_(whole.bias[index])
-    copied.add_module("fc", head)
+    copied.set_submodule(name, head)
     return copied

@@ -1,30 +1,34 @@
-"""ResNet-20, the small residual network for small images.
+"""Residual networks.
 
-Source: K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2: a 3x3
-convolution, three stages of three basic blocks with 16, 32 and 64 channels, global average pooling and a linear layer. Where a
-stage halves the image, the shortcut is a 1x1 convolution (option B), so that every weight of the network is in a matrix product.
-Parameters carry torchvision's names.
+Source: K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385. ResNet-18 and -50 are those of
+section 3.3, with the stride of a bottleneck in its 3x3 convolution ("v1.5"), as torchvision has them. ResNet-20 is the small network of
+section 4.2: three stages of three basic blocks. Where a stage halves the image or changes its channels, the shortcut is a 1x1 convolution
+(option B), so that every weight of the network is in a matrix product. Parameters carry torchvision's names.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-__all__ = ["BasicBlock", "ResNet", "resnet20"]
+from .sizes import is_small
+
+__all__ = ["BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet20", "resnet50"]
 
 
 class BasicBlock(nn.Module):
     """``relu(x' + bn2(conv2(relu(bn1(conv1(x))))))`` with x' = x, or a 1x1 convolution of x where the shape changes."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=False)
-        self.downsample = None
-        if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+        self.downsample = make_shortcut(in_channels, width, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [N, C, H, W] to [N, C', H', W']."""
@@ -33,51 +37,104 @@ class BasicBlock(nn.Module):
         return self.relu(self.bn2(self.conv2(out)) + shortcut)
 
 
+class Bottleneck(nn.Module):
+    """Three convolutions, 1x1, 3x3 and 1x1, the last with four times as many channels as the others; else as a `BasicBlock`."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, self.expansion * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.expansion * width)
+        self.relu = nn.ReLU(inplace=False)
+        self.downsample = make_shortcut(in_channels, self.expansion * width, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, C, H, W] to [N, C', H', W']."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        return self.relu(self.bn3(self.conv3(out)) + shortcut)
+
+
+def make_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """Return the convolution that takes the shortcut of a block to another shape, if it must."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
 class ResNet(nn.Module):
-    """Residual network of three stages.
+    """Residual network; every stage but the first halves the image.
 
     Parameters
     ----------
-    depths : tuple of int
-        Basic blocks of each stage.
-    widths : tuple of int
-        Channels of each stage; the first also of the first convolution.
+    block : type
+        `BasicBlock` or `Bottleneck`.
+    depths : sequence of int
+        Blocks of each stage.
+    width : int
+        Channels of the first convolution and, before expansion, of the first stage; each further stage has twice as many.
     num_classes : int
         Outputs.
     in_channels : int
         Channels of the image.
+    small : bool
+        Whether images are small: then the first convolution is 3x3 and keeps their size. Else it is 7x7, and with the maximum pooling
+        behind it leaves a quarter of height and width.
     """
 
     def __init__(
-        self, depths: tuple[int, int, int], widths: tuple[int, int, int] = (16, 32, 64), num_classes: int = 10, in_channels: int = 1
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: Sequence[int],
+        width: int,
+        *,
+        num_classes: int,
+        in_channels: int = 3,
+        small: bool = False,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.conv1 = nn.Conv2d(in_channels, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=False)
-        self.layer1 = make_stage(widths[0], widths[0], depths[0], stride=1)
-        self.layer2 = make_stage(widths[0], widths[1], depths[1], stride=2)
-        self.layer3 = make_stage(widths[1], widths[2], depths[2], stride=2)
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+        self.stages = []
+        channels = width
+        for stage, depth in enumerate(depths):
+            first = block(channels, width, 1 if stage == 0 else 2)
+            channels = block.expansion * width
+            self.stages.append(f"layer{stage + 1}")
+            self.add_module(self.stages[-1], nn.Sequential(first, *(block(channels, width, 1) for _ in range(depth - 1))))
+            width *= 2
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(widths[2], num_classes)
+        self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images [N, in_channels, H, W] to logits [N, num_classes]."""
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
         return self.fc(torch.flatten(self.avgpool(x), 1))
-
-
-def make_stage(in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:
-    """Return ``depth`` basic blocks, of which the first changes channels and size."""
-    blocks = [BasicBlock(in_channels, out_channels, stride)]
-    blocks += [BasicBlock(out_channels, out_channels, 1) for _ in range(depth - 1)]
-    return nn.Sequential(*blocks)
 
 
 def resnet20(num_classes: int = 10, in_channels: int = 1) -> ResNet:
     """Return an untrained ResNet-20: 272 thousand parameters."""
-    return ResNet((3, 3, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(BasicBlock, (3, 3, 3), 16, num_classes=num_classes, in_channels=in_channels, small=True)
+
+
+def resnet18(num_classes: int = 1000, input_size: int = 224) -> ResNet:
+    """Return an untrained ResNet-18: 11.7 million parameters."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), 64, num_classes=num_classes, small=is_small(input_size))
+
+
+def resnet50(num_classes: int = 1000, input_size: int = 224) -> ResNet:
+    """Return an untrained ResNet-50: 25.6 million parameters."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), 64, num_classes=num_classes, small=is_small(input_size))

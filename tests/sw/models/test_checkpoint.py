@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from tests.sw.small import CHECKPOINT, fashion_mnist
 
-from crisp.models import CheckpointError, accuracy, load_checkpoint, resnet20, save_checkpoint
+from crisp.models import ARCHITECTURES, CheckpointError, accuracy, load_checkpoint, resnet20, save_checkpoint
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -34,10 +34,18 @@ def test_absent_and_damaged_files(tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "rule"),
     [
-        ({}, "architecture must be one of resnet20, not None"),
-        ({"architecture": "vgg"}, "architecture must be one of resnet20, not 'vgg'"),
+        ({}, f"architecture must be one of {', '.join(ARCHITECTURES)}, not None"),
+        ({"architecture": "vgg"}, f"architecture must be one of {', '.join(ARCHITECTURES)}, not 'vgg'"),
         ({"architecture": "resnet20"}, "num_classes must be a number from 2 to 100000, not ''"),
         ({"architecture": "resnet20", "num_classes": "1"}, "num_classes must be a number from 2 to 100000, not '1'"),
+        (
+            {"architecture": "resnet20", "num_classes": "10", "input_size": "0"},
+            "input_size must be a number from 1 to 10000, not '0'",
+        ),
+        (
+            {"architecture": "vgg16", "num_classes": "10", "input_size": "40"},
+            "input_size must be a multiple of 32, not 40",
+        ),
         (
             {"architecture": "resnet20", "num_classes": "11"},
             "tensor fc.weight must have shape [11, 64], not [10, 64]; it is another network's",

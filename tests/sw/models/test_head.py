@@ -4,7 +4,7 @@ import torch
 from tests.sw.small import small_net, striped_split
 from torch import nn
 
-from crisp.models import ModelError, logits, select_classes
+from crisp.models import ModelError, build, logits, select_classes
 
 
 def test_outputs_are_those_of_the_classes_in_their_order():
@@ -17,7 +17,7 @@ def test_outputs_are_those_of_the_classes_in_their_order():
 
 @pytest.mark.parametrize(("model", "classes"), [(small_net(), (0, 4)), (nn.Sequential(), (0, 1))])
 def test_what_is_not_there(model, classes):
-    with pytest.raises(ModelError, match="classes must be outputs of the network's last layer fc, not"):
+    with pytest.raises(ModelError, match="classes must be outputs of the network's last linear layer, not"):
         select_classes(model, classes)
 
 
@@ -26,3 +26,10 @@ def test_head_without_bias():
     model.fc = nn.Linear(32, 4, bias=False)
     assert select_classes(model, (0, 2)).fc.bias is None
     assert torch.equal(select_classes(model, (0, 2)).fc.weight, model.fc.weight[[0, 2]])
+
+
+def test_head_within_another_module():
+    model = build("mobilenetv2", num_classes=10, input_size=32)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(select_classes(model, (7, 2))(images), model(images)[:, [7, 2]], atol=1e-6)
