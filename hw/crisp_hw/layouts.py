@@ -1,7 +1,8 @@
 """Payload layouts: the packed words of the contract, and what travels between the blocks of the engine."""
 
 from amaranth.hdl import ShapeLike, signed, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 
 from crisp.arch import Word
 
@@ -9,6 +10,7 @@ __all__ = [
     "block_layout",
     "group_layout",
     "read_request_layout",
+    "read_response_signature",
     "slot_layout",
     "step_layout",
     "walk_layout",
@@ -87,6 +89,11 @@ def slot_layout(columns: int, group_size: int) -> data.ArrayLayout:
 def read_request_layout(columns: int, words: int) -> data.StructLayout:
     """Lay out a request to read the activation buffer of ``words`` words: an address for each enabled lane."""
     return data.StructLayout({"addresses": data.ArrayLayout(range(words), columns), "enables": unsigned(columns)})
+
+
+def read_response_signature(columns: int, group_size: int) -> wiring.Signature:
+    """Return the signature of answers to read requests, in their order. They cannot be held back: who asks has room for the answer."""
+    return wiring.Signature({"valid": Out(1), "payload": Out(slot_layout(columns, group_size))})
 
 
 def write_request_layout(columns: int, group_size: int, words: int) -> data.StructLayout:
