@@ -77,7 +77,9 @@ class Ring:
             When it is larger than the buffer.
         """
         if size > self.depth:
-            raise CompileError(f"{label}: needs {self.name} of {size}, but the configuration has {self.depth}; choose a larger configuration")
+            raise CompileError(
+                f"{label}: needs {self.name} of {size}, but the configuration has {self.depth}; choose a larger configuration"
+            )
         base = 0 if self.next + size > self.depth else self.next
         self.pieces = {other: (start, end) for other, (start, end) in self.pieces.items() if end <= base or start >= base + size}
         self.pieces[key] = (base, base + size)

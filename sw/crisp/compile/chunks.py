@@ -58,6 +58,17 @@ class Chunk:
     fields: dict[str, int]
 
     @property
+    def run_starts(self) -> np.ndarray:
+        """Words of the window at which a run begins: where the tap changes, or planes do not follow each other."""
+        tap, plane = self.words[:, 0], self.words[:, 1]
+        return np.flatnonzero(np.r_[True, (np.diff(tap) != 0) | (np.diff(plane) != 1)])
+
+    @property
+    def num_runs(self) -> int:
+        """Runs of the window."""
+        return int((-(-np.diff(np.r_[self.run_starts, len(self.words)]) // RUN_WORDS)).sum())
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes that are loaded for it, runs not counted."""
         return len(self.steps) + len(self.counts) + len(self.entries) + len(self.channels)
@@ -66,10 +77,13 @@ class Chunk:
 def window_runs(operator: Operator, chunk: Chunk, width: int, pitch: int) -> bytes:
     """Return the words RUN of a chunk's window for a source of ``width`` pixels a row and ``pitch`` words a plane."""
     tap, plane = chunk.words[:, 0], chunk.words[:, 1]
-    # A run goes on as long as the tap stays and planes follow each other.
-    starts = np.flatnonzero(np.r_[True, (np.diff(tap) != 0) | (np.diff(plane) != 1)])
+    starts = chunk.run_starts
     lengths = np.diff(np.r_[starts, len(tap)])
-    pieces = [(start + done, min(RUN_WORDS, length - done)) for start, length in zip(starts, lengths, strict=True) for done in range(0, length, RUN_WORDS)]
+    pieces = [
+        (start + done, min(RUN_WORDS, length - done))
+        for start, length in zip(starts, lengths, strict=True)
+        for done in range(0, length, RUN_WORDS)
+    ]
     first = np.array([start for start, _ in pieces])
     rows, columns = np.array(operator.taps)[tap[first]].T
     pixels = rows * width + columns
@@ -201,7 +215,8 @@ class Pieces:
         entries = ENTRY.unpack_array(self.packed.entries[self.entry_starts[rows.start] : self.entry_starts[rows.stop]])
         steps = slice(self.step_starts[first], self.step_starts[first + count])
         values, offsets = self.packed.values[steps], self.packed.offsets[steps]
-        is_dense = bool((self.pattern.n[rows.start : rows.stop][self.pattern.kept[rows.start : rows.stop]] == self.pattern.group).all())
+        # Where every group is whole, offsets need not be stored.
+        is_dense = bool((offsets == (np.arange(len(offsets)) % self.pattern.group)[:, None]).all())
         encoded = (values if is_dense else encode_steps(values, offsets, self.pattern.group)).tobytes()
         per_tap = 1 if self.operator.kind is not Kind.PRODUCT else self.operator.source.planes(self.config.group_size)
         last = np.flatnonzero(used)[-1]
@@ -228,5 +243,3 @@ class Pieces:
             channels=self.channels[first * self.config.rows : (first + count) * self.config.rows].tobytes(),
             fields=fields,
         )
-
-

@@ -322,4 +322,6 @@ class Selection:
             self.append(self.maximum(f"{node.name} copy", self.tensors[name], Window()))
             index = len(self.operators) - 1
         fused = self.operators[index]
-        self.replace(index, dataclasses.replace(fused, name=node.name, output=dataclasses.replace(fused.output, name=node.name), table=node.table))
+        self.replace(
+            index, dataclasses.replace(fused, name=node.name, output=dataclasses.replace(fused.output, name=node.name), table=node.table)
+        )

@@ -1,0 +1,496 @@
+"""Schedule: segments to commands. Gives every tensor its place on chip and in memory, and writes the command stream."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from crisp.arch import (
+    CHANNEL,
+    COUNT,
+    ENTRY,
+    RUN,
+    Config,
+    ExecuteKind,
+    LoadTarget,
+    MemoryWindow,
+    Opcode,
+    Sharing,
+)
+from crisp.arch.loads import TABLE_DEPTH, element_bytes
+
+from .buffers import FreeList, Home, Ring
+from .chunks import Chunk, window_runs
+from .cost import execute_cycles, walk_pixels
+from .operator import Kind, Operator, Tensor
+from .segments import Network, Segment, home_pitch
+from .stream import CommandStream, Touch
+
+__all__ = ["Constants", "NoRoom", "Place", "Scheduler"]
+
+
+class NoRoom(Exception):
+    """Tensors that would fit do not, since the free words are not next to each other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a tensor lies in memory.
+
+    Parameters
+    ----------
+    window : MemoryWindow
+        Window.
+    offset : int
+        First byte.
+    stride : int
+        Bytes from a plane to the next; of an image that is cut into patches, from a row to the next.
+    """
+
+    window: MemoryWindow
+    offset: int
+    stride: int
+
+
+class Constants:
+    """Bytes that commands load from the window PROGRAM, each once, at multiples of the widest bus word."""
+
+    ALIGNMENT = 64
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.known: dict[bytes, int] = {}
+
+    def add(self, data: bytes) -> int:
+        """Return the offset of ``data``, which is added unless it is there."""
+        if data not in self.known:
+            self.known[data] = len(self.data)
+            self.data += data + bytes(-len(data) % self.ALIGNMENT)
+        return self.known[data]
+
+
+def align(value: int, step: int) -> int:
+    """Return the least multiple of ``step`` that is not less than ``value``."""
+    return -(-value // step) * step
+
+
+class Scheduler:
+    """Writes the commands of a network.
+
+    Parameters
+    ----------
+    network : Network
+        Operators and tensors.
+    segments : list of Segment
+        How they are computed.
+    """
+
+    def __init__(self, network: Network, segments: list[Segment]):
+        self.network = network
+        self.segments = segments
+        self.config: Config = network.config
+        self.group = self.config.group_size
+        self.constants = Constants()
+        self.free = FreeList(self.config.activation_words)
+        self.homes: dict[str, Home] = {}
+        self.owners: dict[str, str] = {}
+        self.places: dict[str, Place] = {}
+        self.scratch_bytes = self.place_tensors()
+        self.stream = CommandStream(self.config, -(-self.scratch_bytes // self.group))
+        depths = {
+            "steps": "weight_buffer_depth",
+            "counts": "block_row_buffer_depth",
+            "entries": "entry_buffer_depth",
+            "channels": "channel_buffer_depth",
+            "runs": "run_buffer_depth",
+        }
+        self.rings = {buffer: Ring(name, getattr(self.config, name)) for buffer, name in depths.items()}
+        self.table: bytes | None = None
+
+    # Memory.
+
+    def plane_stride(self, tensor: Tensor) -> int:
+        """Return the bytes from a plane to the next in memory; planes of one pixel lie side by side."""
+        size = tensor.pixels * self.group
+        return size if tensor.pixels == 1 else align(size, self.config.beat_bytes)
+
+    def place_tensors(self) -> int:
+        """Give every tensor that goes through memory its place; return the bytes of SCRATCH."""
+        network = self.network
+        output = network.operators[-1].output
+        patches = next((op.source for op in network.operators if op.patches is not None), None)
+        for tensor in (network.source, patches):
+            if tensor is not None:
+                is_cut = patches is not None
+                stride = (
+                    align(network.source.width * network.source.channels, self.config.beat_bytes) if is_cut else self.plane_stride(tensor)
+                )
+                self.places[tensor.name] = Place(MemoryWindow.INPUT, 0, stride)
+        scratch = 0
+        for segment in self.segments:
+            for name in sorted(segment.stored):
+                tensor = network.tensors[name]
+                stride = self.plane_stride(tensor)
+                if name == output.name:
+                    self.places[name] = Place(MemoryWindow.OUTPUT, 0, stride)
+                else:
+                    self.places[name] = Place(MemoryWindow.SCRATCH, scratch, stride)
+                    scratch += align(stride * tensor.planes(self.group), Constants.ALIGNMENT)
+        return scratch
+
+    def scratch(self, name: str, low: int, high: int) -> Touch | None:
+        """Return the words of SCRATCH that rows of a tensor take; None for what the host brings or fetches."""
+        place, tensor = self.places[name], self.network.tensors[name]
+        if place.window is not MemoryWindow.SCRATCH:
+            return None
+        first = (place.offset + np.arange(tensor.planes(self.group)) * place.stride) // self.group
+        return Touch("scratch", first[:, None] + np.arange(low * tensor.width, high * tensor.width))
+
+    # The activation buffer.
+
+    def touch(self, name: str, low: int, high: int) -> Touch:
+        """Return the words that rows ``low`` to ``high`` of a tensor take on chip."""
+        home = self.homes[name]
+        rows = np.arange(low, high) % home.rows
+        pixels = (rows[:, None] * home.width + np.arange(home.width)).reshape(-1)
+        return Touch("activations", home.base + np.arange(home.planes)[:, None] * home.pitch + pixels)
+
+    def take(self, segment: Segment) -> list[str]:
+        """Give the tensors of a segment their places on chip; return those that are freed behind it."""
+        plan, temporary = segment.plan, []
+        names = [name for name in plan.rings if plan.homes[name] == name]
+        stay = {plan.homes[name] for name in segment.kept}
+        for name in sorted(names, key=lambda name: (name not in stay, -plan.rings[name])):
+            tensor = self.network.tensors[name]
+            pitch, planes = home_pitch(self.network, name, plan.rings[name]), tensor.planes(self.group)
+            base = self.free.take(name, planes * pitch, high=name not in stay)
+            if base is None:
+                raise NoRoom(name)
+            self.homes[name] = Home(base, tensor.width, plan.rings[name], pitch, planes)
+            self.owners[name] = name
+            if name not in stay:
+                temporary.append(name)
+        for name in plan.rings:
+            owner = self.owners[plan.homes[name]]
+            self.homes[name], self.owners[name] = self.homes[plan.homes[name]], owner
+        return temporary
+
+    def release(self, segment: Segment, temporary: Iterable[str]) -> None:
+        """Free what nobody needs behind a segment."""
+        for name in temporary:
+            self.free.free(name)
+        alive = {self.owners[name] for name in self.homes if name in segment.kept or self.survives(name, segment)}
+        for name in list(self.free.used):
+            if name not in alive:
+                self.free.free(name)
+        for name in list(self.homes):
+            if self.owners[name] not in self.free.used:
+                del self.homes[name]
+
+    def survives(self, name: str, segment: Segment) -> bool:
+        """Tell whether a tensor that lies on chip is needed behind a segment."""
+        return self.network.last_use.get(name, -1) >= segment.end and name not in segment.stored and name not in segment.loaded
+
+    # Commands.
+
+    def run(self) -> None:
+        """Write all commands.
+
+        Raises
+        ------
+        NoRoom
+            When tensors do not find their places.
+        """
+        for segment in self.segments:
+            temporary = self.take(segment)
+            if segment.plan.stripes > 1:
+                for ring in self.rings.values():
+                    ring.next = 0  # so that the weights of all its operators may stay
+            for stripe in range(segment.plan.stripes):
+                for name in sorted(segment.loaded):
+                    self.load_rows(name, *segment.plan.rows(name, stripe))
+                for operator in self.network.operators[segment.first : segment.end]:
+                    low, high = segment.plan.rows(operator.output.name, stripe)
+                    if high > low:
+                        for chunk in self.network.chunks[operator.name]:
+                            self.compute(operator, chunk, low, high)
+                        if operator.output.name in segment.stored:
+                            self.store_rows(operator.output.name, low, high)
+            self.release(segment, temporary)
+        self.stream.end()
+
+    def pieces(self, name: str, low: int, high: int) -> Iterable[tuple[int, int]]:
+        """Cut rows where the ring of a tensor wraps."""
+        rows = self.homes[name].rows
+        while low < high:
+            end = min(high, (low // rows + 1) * rows)
+            yield low, end
+            low = end
+
+    def load_rows(self, name: str, low: int, high: int) -> None:
+        """Load rows of a tensor."""
+        tensor, home, place = self.network.tensors[name], self.homes[name], self.places[name]
+        operator = next((op for op in self.network.operators if op.patches is not None and op.source.name == name), None)
+        for start, end in self.pieces(name, low, high):
+            destination = home.base + home.place(start)
+            if operator is not None:
+                image, patches = self.network.source, operator.patches
+                assert patches is not None
+                cycles = (end - start) * tensor.width * patches.words
+                self.stream.load(
+                    operator.name,
+                    LoadTarget.PATCHES,
+                    self.touch(name, start, end),
+                    cycles=cycles,
+                    window=int(place.window),
+                    offset=place.offset + start * place.stride,
+                    row_bytes=image.width * image.channels,
+                    rows=end - start,
+                    row_stride=place.stride,
+                    destination=destination,
+                    destination_stride=home.pitch,
+                    patch_step=patches.step,
+                    patch_words=patches.words,
+                    patch_lead=patches.lead,
+                    patches=tensor.width,
+                    fill=operator.pad,
+                )
+                continue
+            offset, row_bytes, rows = self.transfer(tensor, home, start, end)
+            self.stream.load(
+                name,
+                LoadTarget.ACTIVATIONS,
+                self.touch(name, start, end),
+                reads=self.scratch(name, start, end),
+                cycles=rows * -(-row_bytes // self.config.beat_bytes),
+                window=int(place.window),
+                offset=place.offset + offset,
+                row_bytes=row_bytes,
+                rows=rows,
+                row_stride=place.stride if rows > 1 else 0,
+                destination=destination,
+                destination_stride=home.pitch,
+            )
+
+    def transfer(self, tensor: Tensor, home: Home, start: int, end: int) -> tuple[int, int, int]:
+        """Return offset, bytes and number of the rows of memory that rows of a tensor are: one a plane, or one for planes of one pixel."""
+        if tensor.pixels == 1 and home.pitch == 1:
+            return 0, home.planes * self.group, 1
+        return start * tensor.width * self.group, (end - start) * tensor.width * self.group, home.planes
+
+    def store_rows(self, name: str, low: int, high: int) -> None:
+        """Store rows of a tensor."""
+        tensor, home, place = self.network.tensors[name], self.homes[name], self.places[name]
+        for start, end in self.pieces(name, low, min(high, tensor.height)):
+            offset, row_bytes, rows = self.transfer(tensor, home, start, end)
+            self.stream.store(
+                name,
+                self.touch(name, start, end),
+                writes=self.scratch(name, start, end),
+                cycles=rows * -(-row_bytes // self.config.beat_bytes),
+                window=int(place.window),
+                offset=place.offset + offset,
+                row_bytes=row_bytes,
+                rows=rows,
+                row_stride=place.stride if rows > 1 else 0,
+                source=home.base + home.place(start),
+                source_stride=home.pitch,
+            )
+
+    def constant(self, operator: Operator, chunk: Chunk, buffer: str, target: LoadTarget, data: bytes, number: int) -> int:
+        """Bring a constant of a chunk into its buffer, unless it is there; return its first place."""
+        if not data:
+            return 0
+        ring, key = self.rings[buffer], (operator.name, chunk.first, buffer)
+        base = ring.find(key)
+        if base is None:
+            base = ring.take(key, number, operator.name)
+            self.stream.load(
+                operator.name,
+                target,
+                Touch(buffer, slice(base, base + number)),
+                cycles=-(-len(data) // min(self.config.beat_bytes, element_bytes(target, self.config))),
+                window=int(MemoryWindow.PROGRAM),
+                offset=self.constants.add(data),
+                row_bytes=len(data),
+                rows=1,
+                destination=base,
+            )
+        return base
+
+    def load_table(self, operator: Operator) -> None:
+        """Bring an operator's activation table into the buffer, unless it is there."""
+        if operator.table is None or operator.table.tobytes() == self.table:
+            return
+        self.table = operator.table.tobytes()
+        self.stream.load(
+            operator.name,
+            LoadTarget.TABLE,
+            Touch("table", slice(0, 1)),
+            cycles=TABLE_DEPTH,
+            window=int(MemoryWindow.PROGRAM),
+            offset=self.constants.add(self.table),
+            row_bytes=TABLE_DEPTH,
+            rows=1,
+        )
+
+    def compute(self, operator: Operator, chunk: Chunk, low: int, high: int) -> None:
+        """Write the EXECUTE of a chunk for output rows ``low`` to ``high``, and the LOADs that it needs."""
+        source, output = self.homes[operator.source.name], self.homes[operator.output.name]
+        runs = window_runs(operator, chunk, operator.source.width, source.pitch)
+        dense = LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
+        pieces = (
+            ("steps", "step_base", dense, chunk.steps, chunk.num_steps),
+            ("counts", "count_base", LoadTarget.COUNTS, chunk.counts, len(chunk.counts) // COUNT.num_bytes),
+            ("entries", "entry_base", LoadTarget.ENTRIES, chunk.entries, len(chunk.entries) // ENTRY.num_bytes),
+            ("channels", "channel_base", LoadTarget.CHANNELS, chunk.channels, len(chunk.channels) // CHANNEL.num_bytes),
+            ("runs", "run_base", LoadTarget.RUNS, runs, len(runs) // RUN.num_bytes),
+        )
+        bases, reads = {}, []
+        for buffer, field, target, data, number in pieces:
+            base = self.constant(operator, chunk, buffer, target, data, number)
+            bases[field] = base
+            if number:
+                reads.append(Touch(buffer, slice(base, base + number)))
+        self.load_table(operator)
+        if operator.table is not None:
+            reads.append(Touch("table", slice(0, 1)))
+
+        top, bottom = operator.first_row(low), operator.last_row(min(high, operator.output.height))
+        reads.append(self.touch(operator.source.name, top, bottom))
+        fields = {
+            **self.common(operator, chunk),
+            **bases,
+            **self.walk(operator, chunk, source, low, high),
+            **self.results(operator, chunk, output, low),
+        }
+        if operator.residual is not None:
+            reads.append(self.touch(operator.residual, low, min(high, operator.output.height)))
+            fields |= self.residual(operator, chunk, self.homes[operator.residual], low)
+        self.stream.execute(
+            operator.name,
+            reads,
+            self.touch(operator.output.name, low, high),
+            cycles=execute_cycles(operator, chunk, low, high, self.config),
+            **fields,
+        )
+
+    def common(self, operator: Operator, chunk: Chunk) -> dict[str, int]:
+        """Return the fields that say what is computed."""
+        return {
+            "kind": int(ExecuteKind.MAX if operator.kind is Kind.MAX else ExecuteKind.PRODUCT),
+            "sharing": int(Sharing.GROUPED if operator.kind in (Kind.MAX, Kind.DEPTHWISE) else Sharing.SHARED),
+            "residual": int(operator.residual is not None),
+            "table": int(operator.table is not None),
+            "row_tiles": chunk.row_tiles,
+            "pad": operator.pad,
+            **chunk.fields,
+        }
+
+    def walk(self, operator: Operator, chunk: Chunk, source: Home, low: int, high: int) -> dict[str, int]:
+        """Return the fields that say which pixels see which part of the source."""
+        columns = self.config.columns
+        part = chunk_stride(operator, source)
+        if operator.kind is Kind.PLANES:  # a plane takes the place of a pixel, and so a pixel that of a tap
+            width, step_y, step_x, place_x, place_y = source.planes, 0, 0, source.pitch, 0
+            first_y = first_x = first_q = 0
+            ring, height, input_width = source.words, 1, 1
+        else:
+            width = operator.output.width
+            step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1]
+            place_x, place_y = step_x, step_y * source.width
+            first_y = low // operator.row_step * step_y - operator.window.padding[0]
+            first_x = -operator.window.padding[1]
+            ring = source.ring
+            first_q = (first_y * source.width + first_x) % ring
+            height, input_width = operator.source.height, source.width
+        pixels = walk_pixels(operator, low, high, self.group)
+        rows, rest = divmod(columns, width)
+        wrap_dx, wrap_dq = -width * step_x, place_y - width * place_x
+        is_single = pixels <= columns
+        return {
+            "pixels": pixels,
+            "width": width,
+            "first_column": 0,
+            "tile_columns": rest,
+            "lane_dx": step_x,
+            "tile_dx": columns * step_x + rows * wrap_dx,
+            "tile_dy": rows * step_y,
+            "wrap_dx": wrap_dx,
+            "wrap_dy": step_y,
+            "lane_dq": place_x % ring,
+            "tile_dq": (columns * place_x + rows * wrap_dq) % ring,
+            "wrap_dq": wrap_dq % ring,
+            "first_y": first_y,
+            "first_x": first_x,
+            "first_q": first_q,
+            "input_height": height,
+            "input_width": input_width,
+            "input_base": source.base + chunk.first * part,
+            "input_ring": ring,
+            "input_pitch": source.pitch,
+            "part_stride": part,
+            "output_tile_dq": 0 if is_single else self.output_step(operator, columns, rows),
+            "output_wrap_dq": 0 if operator.kind is Kind.PLANES else (operator.row_step - 1) * width,
+        }
+
+    @staticmethod
+    def output_step(operator: Operator, columns: int, rows: int) -> int:
+        """Return the places from a tile of results to the next."""
+        return columns if operator.kind is Kind.PLANES else columns + rows * (operator.row_step - 1) * operator.output.width
+
+    def results(self, operator: Operator, chunk: Chunk, output: Home, low: int) -> dict[str, int]:
+        """Return the fields that say where results go."""
+        words = self.config.tile_words
+        if operator.kind is Kind.PLANES:
+            planes = {"output_tile_stride": 0, "output_pitch": 0, "output_word_dq": 0, "output_words": 1}
+            return {"output_base": output.base, "output_ring": output.planes, "output_q": 0, **planes}
+        if operator.kind is Kind.MAX:
+            first, per_tile, pitch, below, limit = chunk.first, output.pitch, output.pitch, 0, chunk.row_tiles
+        elif operator.kind is Kind.DEPTHWISE:
+            first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.width, chunk.row_tiles * words
+        else:
+            first, per_tile, pitch, below = chunk.first * words, words * output.pitch, output.pitch, 0
+            limit = min(chunk.row_tiles * words, output.planes - first)
+        return {
+            "output_base": output.base + first * output.pitch,
+            "output_ring": output.ring,
+            "output_q": output.place(low),
+            "output_tile_stride": per_tile,
+            "output_pitch": pitch,
+            "output_word_dq": below,
+            "output_words": limit,
+        }
+
+    def residual(self, operator: Operator, chunk: Chunk, home: Home, low: int) -> dict[str, int]:
+        """Return the fields that say what is added to the results."""
+        addition = operator.addition
+        assert addition is not None
+        words = 1 if operator.kind is Kind.MAX else self.config.tile_words
+        return {
+            "residual_base": home.base + chunk.first * words * home.pitch,
+            "residual_ring": home.ring,
+            "residual_q": home.place(low),
+            "residual_tile_stride": words * home.pitch,
+            "residual_pitch": home.pitch,
+            "result_zero_point": addition.zero_points[0],
+            "residual_zero_point": addition.zero_points[1],
+            "result_multiplier": addition.multipliers[0],
+            "residual_multiplier": addition.multipliers[1],
+            "sum_shift": addition.shift,
+            "sum_zero_point": addition.output_zero_point,
+            "sum_clamp_min": addition.clamp_min,
+            "sum_clamp_max": addition.clamp_max,
+        }
+
+    def commands(self, constants_offset: int) -> bytes:
+        """Return the commands as they lie in memory, when the constants begin ``constants_offset`` bytes behind the window's begin."""
+        for command in self.stream.commands:
+            if command.opcode is Opcode.LOAD and command.fields["window"] == MemoryWindow.PROGRAM:
+                command.fields["offset"] += constants_offset
+        return self.stream.to_bytes()
+
+
+def chunk_stride(operator: Operator, source: Home) -> int:
+    """Return the words from one row tile's source planes to the next one's, where each has its own."""
+    return source.pitch if operator.kind in (Kind.MAX, Kind.DEPTHWISE) else 0

@@ -1,0 +1,276 @@
+"""Segments: which operators are computed stripe by stripe together, and which tensors between them go through memory.
+
+A segment is a run of operators. Between segments a tensor lies on chip as a whole, or in memory. One operator with one stripe
+is the plain order; several operators with many stripes keep what is too large for the chip from ever being stored. The cheapest sequence is
+found by dynamic programming over the operators, with the set of tensors in memory as the state.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+from crisp.arch import CHANNEL, COUNT, ENTRY, Config
+
+from .chunks import Chunk
+from .cost import execute_cycles
+from .errors import CompileError
+from .operator import Kind, Operator, Tensor
+from .stripes import StripePlan, plan_stripes
+
+__all__ = ["Network", "Segment", "choose_segments", "home_pitch"]
+
+#: Longest segment that is tried, in operators.
+LONGEST = 24
+
+#: Numbers of stripes that fit of which the best is taken.
+TRIALS = 3
+
+#: What a byte on the bus costs where the array is the slower one, as a part of its time on the bus: energy, and bandwidth for others.
+BUS_WEIGHT = 0.2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """Operators, and what is known of the tensors between them.
+
+    Parameters
+    ----------
+    operators : sequence of Operator
+        In order.
+    chunks : dict
+        Chunks of every operator, by its name.
+    source : Tensor
+        The network's input.
+    tensors : dict
+        All tensors by name.
+    config : Config
+        The machine.
+    """
+
+    operators: Sequence[Operator]
+    chunks: dict[str, list[Chunk]]
+    source: Tensor
+    tensors: dict[str, Tensor]
+    config: Config
+
+    def __post_init__(self) -> None:
+        last: dict[str, int] = {}
+        for index, operator in enumerate(self.operators):
+            for name in operator.inputs:
+                last[name] = index
+        last[self.operators[-1].output.name] = len(self.operators)
+        object.__setattr__(self, "last_use", last)
+        object.__setattr__(self, "odd", {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES})
+
+    last_use: dict[str, int] = dataclasses.field(init=False)
+    odd: set[str] = dataclasses.field(init=False)
+
+    def is_external(self, name: str) -> bool:
+        """Tell whether a tensor comes from the host: the input, or patches of it."""
+        return name == self.source.name or any(op.patches is not None and op.source.name == name for op in self.operators[:1])
+
+    def row_steps(self, name: str) -> int:
+        """Return the rows that a stripe of ``name`` in memory must be a multiple of, so that it begins at a word of the bus."""
+        tensor = self.tensors[name]
+        step = 1
+        while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
+            step += 1
+        return step
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segment:
+    """Operators that are computed together.
+
+    Parameters
+    ----------
+    first, end : int
+        Index of the first operator, and of the one behind the last.
+    plan : StripePlan
+        Rows of every stripe.
+    loaded, stored, kept : frozenset of str
+        Tensors that come from memory, go to memory, and stay on chip.
+    before, after : frozenset of str
+        Tensors that lie in memory before and after it.
+    cost : float
+        Predicted cost in cycles.
+    """
+
+    first: int
+    end: int
+    plan: StripePlan
+    loaded: frozenset[str]
+    stored: frozenset[str]
+    kept: frozenset[str]
+    after: frozenset[str]
+    cost: float
+
+
+def home_pitch(network: Network, name: str, rows: int) -> int:
+    """Return the words from one plane of a tensor's ring to the next: odd where planes are read side by side."""
+    pixels = rows * network.tensors[name].width
+    return pixels | 1 if name in network.odd and pixels > 1 else pixels
+
+
+def choose_segments(network: Network, capacity: int) -> list[Segment]:
+    """Find the cheapest segments.
+
+    Parameters
+    ----------
+    network : Network
+        The operators.
+    capacity : int
+        Words of the activation buffer that may be planned with.
+
+    Raises
+    ------
+    CompileError
+        When an operator fits in no way.
+    """
+    total = len(network.operators)
+    best: list[dict[frozenset[str], tuple[float, list[Segment]]]] = [{} for _ in range(total + 1)]
+    best[0][frozenset()] = (0.0, [])
+    for first in range(total):
+        for state, (cost, path) in best[first].items():
+            for end in range(first + 1, min(total, first + LONGEST) + 1):
+                found = False
+                for segment in candidates(network, first, end, state, capacity):
+                    found = True
+                    price = cost + segment.cost
+                    known = best[end].get(segment.after)
+                    if known is None or price < known[0]:
+                        best[end][segment.after] = (price, [*path, segment])
+                if not found and end > first + 4:
+                    break
+    if not best[total]:
+        reached = max(index for index, states in enumerate(best) if states)
+        raise CompileError(
+            f"{network.operators[reached].name}: does not fit the activation buffer of {network.config.activation_words} words in any way; "
+            f"choose a larger configuration or a smaller image"
+        )
+    return min(best[total].values(), key=lambda entry: entry[0])[1]
+
+
+def candidates(network: Network, first: int, end: int, state: frozenset[str], capacity: int) -> list[Segment]:
+    """Return ways to compute operators ``first`` to ``end`` when the tensors of ``state`` lie in memory."""
+    operators = network.operators[first:end]
+    produced = [operator.output.name for operator in operators]
+    alive = [name for name in produced if network.last_use.get(name, -1) >= end]
+    is_last = end == len(network.operators)
+    choices = (
+        [frozenset(produced[-1:])]
+        if is_last
+        else [frozenset(chosen) for size in range(len(alive) + 1) for chosen in itertools.combinations(alive, size)]
+    )
+    used = {name for operator in operators for name in operator.inputs}
+    loaded = frozenset(name for name in used if name in state or network.is_external(name))
+    resident = [
+        name
+        for name in network.tensors
+        if name not in state and not network.is_external(name) and born(network, name) < first <= network.last_use.get(name, -1)
+    ]
+    taken = whole_words(network, resident)
+    segments = []
+    for stored in choices:
+        kept = frozenset(alive) - stored
+        after = frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end and not (is_last and name in stored))
+        inner = [name for name in (*loaded, *stored) if not network.is_external(name) and not (is_last and name == produced[-1])]
+        if len(operators) > 1 and not inner and whole_words(network, (*produced, *loaded)) <= capacity - taken:
+            continue  # nothing is gained over one operator after the other
+        most = min(max(network.operators[end - 1].output.height, max(op.output.height for op in operators)), 64)
+        if len(operators) == 1 and not loaded and not stored:
+            most = 1
+        fits = 0
+        for stripes in range(1, most + 1):
+            if stripes == 1 and len(operators) > 1:
+                continue
+            segment = evaluate(network, first, end, stripes, loaded, stored, kept, resident, after, capacity - taken)
+            if segment is not None:
+                segments.append(segment)
+                fits += 1
+                if fits == TRIALS:
+                    break
+    return segments
+
+
+def whole_words(network: Network, names: Sequence[str]) -> int:
+    """Return the words that tensors take as a whole."""
+    tensors, group = network.tensors, network.config.group_size
+    return sum(tensors[name].planes(group) * home_pitch(network, name, tensors[name].height) for name in names)
+
+
+def born(network: Network, name: str) -> int:
+    """Return the index of the operator that computes ``name``; -1 for what the host brings."""
+    return next((index for index, operator in enumerate(network.operators) if operator.output.name == name), -1)
+
+
+def evaluate(
+    network: Network,
+    first: int,
+    end: int,
+    stripes: int,
+    loaded: frozenset[str],
+    stored: frozenset[str],
+    kept: frozenset[str],
+    resident: Sequence[str],
+    after: frozenset[str],
+    room: int,
+) -> Segment | None:
+    """Return the segment with ``stripes`` stripes, or None where it does not fit ``room`` words."""
+    config, tensors = network.config, network.tensors
+    operators = network.operators[first:end]
+    steps = {operator.output.name: operator.row_step for operator in operators if operator.row_step > 1}
+    for name in (*loaded, *stored):
+        if tensors[name].height > 1:
+            steps[name] = max(steps.get(name, 1), 1 if name in patched(network) else network.row_steps(name))
+    in_place = {
+        operator.output.name: operator.residual
+        for index, operator in enumerate(operators, first)
+        if operator.residual is not None and network.last_use[operator.residual] == index
+    }
+    plan = plan_stripes(
+        operators,
+        stripes=stripes,
+        kept={name: tensors[name] for name in kept},
+        loaded={name: tensors[name] for name in loaded},
+        stored={name: tensors[name] for name in stored},
+        resident={name: tensors[name] for name in resident},
+        steps=steps,
+        in_place=in_place,
+    )
+    words = 0
+    for name in plan.rings:
+        if plan.homes[name] == name:
+            words += tensors[name].planes(config.group_size) * home_pitch(network, name, plan.rings[name])
+    if words > room:
+        return None
+    compute = 0
+    for operator in operators:
+        for stripe in range(stripes):
+            low, high = plan.rows(operator.output.name, stripe)
+            if high > low:
+                compute += sum(execute_cycles(operator, chunk, low, high, config) for chunk in network.chunks[operator.name])
+    moved = sum(tensors[name].planes(config.group_size) * tensors[name].pixels * config.group_size for name in (*loaded, *stored))
+    weights = sum(chunk.weight_bytes for operator in operators for chunk in network.chunks[operator.name])
+    moved += weights * (stripes if stripes > 1 and not weights_stay(network, operators) else 1)
+    bus = moved / config.beat_bytes
+    return Segment(first, end, plan, loaded, stored, kept, after, max(compute, bus) + BUS_WEIGHT * bus)
+
+
+def patched(network: Network) -> set[str]:
+    """Return the tensors that are loaded as patches."""
+    return {operator.source.name for operator in network.operators if operator.patches is not None}
+
+
+def weights_stay(network: Network, operators: Sequence[Operator]) -> bool:
+    """Tell whether the weights of all operators fit their buffers together."""
+    config = network.config
+    chunks = [chunk for operator in operators for chunk in network.chunks[operator.name]]
+    needs = (
+        (config.weight_buffer_depth, sum(chunk.num_steps for chunk in chunks)),
+        (config.entry_buffer_depth, sum(len(chunk.entries) // ENTRY.num_bytes for chunk in chunks)),
+        (config.channel_buffer_depth, sum(len(chunk.channels) // CHANNEL.num_bytes for chunk in chunks)),
+        (config.block_row_buffer_depth, sum(len(chunk.counts) // COUNT.num_bytes for chunk in chunks)),
+        (config.run_buffer_depth, sum(chunk.num_runs for chunk in chunks)),
+    )
+    return all(need <= depth for depth, need in needs)
