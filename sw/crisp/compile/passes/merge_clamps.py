@@ -1,0 +1,35 @@
+"""A table that only clamps, in the scale that comes in, goes into the limits of the operation before it."""
+
+import numpy as np
+
+from ..graph import Graph, Node
+from ..operations import REQUANTIZED
+from .fuse_activations import bounds_of
+
+__all__ = ["merge_clamps"]
+
+
+def merge_clamps(graph: Graph) -> None:
+    """Merge the table of a Relu or Clip into what it follows, and remove tables that change nothing.
+
+    Models that quantize every single operation have ``Conv, QuantizeLinear, DequantizeLinear, Relu, QuantizeLinear``: where both scales are
+    the same, limits on the integers of the convolution are the same.
+    """
+    for node in [node for node in graph.nodes if node.operation == "Table"]:
+        source = node.inputs[0]
+        if not graph.meaning(source).same(graph.meaning(node.output)):
+            continue
+        before = graph.producer(source)
+        if np.array_equal(node.attributes["table"], np.arange(-128, 128)):
+            graph.bypass(node)
+        elif is_clamp(node) and before is not None and before.operation in REQUANTIZED and graph.only_consumer(source) is node:
+            low, high = before.attributes.get("bounds", (-np.inf, np.inf))
+            least, most = bounds_of(node)
+            before.attributes["bounds"] = (min(max(low, least), most), min(max(high, least), most))
+            graph.bypass(node)
+    graph.remove_dead()
+
+
+def is_clamp(node: Node) -> bool:
+    """Tell whether a table is that of a Relu or a Clip."""
+    return node.attributes["function"] in ("Relu", "Clip")
