@@ -6,11 +6,20 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from crisp.arch import COUNT, ENTRY, LAYER
+from crisp.arch import COUNT, ENTRY, EXECUTE, ErrorCode, Sharing
 
-from .layouts import block_layout, word_layout
+from .layouts import block_layout, fields_layout, word_layout, write_port_layout
 
-__all__ = ["BlockWalker"]
+__all__ = ["BlockWalker", "walker_command_layout"]
+
+
+def walker_command_layout() -> data.StructLayout:
+    """Lay out what of an `EXECUTE` the walk depends on."""
+    return fields_layout(
+        EXECUTE,
+        *("sharing", "open", "row_tiles", "pixels"),
+        *("block_tiles", "block_groups_log2", "block_columns", "tail_groups", "count_base", "entry_base"),
+    )
 
 
 class BlockWalker(wiring.Component):
@@ -19,12 +28,19 @@ class BlockWalker(wiring.Component):
     The entries of a block row are read once for each of its row tiles, and all of them once for each pixel tile. The
     count of a block row says in advance where its list ends, so that the next list follows without a gap.
 
-    Latency: `LATENCY` cycles from ``i_start`` to the first block. Throughput: one block a cycle.
-    Flow control: ``i_count`` and ``i_entry`` fill the buffers while ``i_load`` is high; ``o_block`` is prefetched into
-    a FIFO that is deeper than the loop from its credit to its data.
+    Latency: `LATENCY` cycles from a command to its first block. Throughput: one block a cycle; between two commands one cycle is lost,
+    which the blocks listed in advance make up for.
+    Flow control: ``i_command`` waits until all blocks of the command before are listed; ``o_block`` is prefetched into a FIFO that is
+    deeper than the loop from its credit to its data. What is written must not be in use.
+
+    What is read is checked. After an error nothing more is listed until reset.
 
     Parameters
     ----------
+    columns : int
+        Columns of the array: pixels of a tile.
+    group_size : int
+        M, the largest N of a block.
     entry_depth : int
         Block entries.
     block_row_depth : int
@@ -34,71 +50,59 @@ class BlockWalker(wiring.Component):
 
     Members
     -------
-    i_count, i_entry : In, stream
-        Kept blocks a block row, and the kept blocks.
-    i_load : In
-        High while the two may be taken; low takes the next ones to address 0 again.
-    i_start : In
-        Begin to walk ``i_layer``, which stays until the walk ends.
-    i_layer : In
-        The layer.
+    i_count, i_entry : In, write port
+        Kept blocks of a block row; a kept block.
+    i_command : In, stream
+        What to walk.
     o_block : Out, stream
         Kept blocks.
-    o_walked, o_skipped : Out
-        A block was listed in this cycle; how many absent ones were passed over for it.
+    o_error : Out
+        Something that was read breaks the contract; pulses once.
+    o_error_code : Out, `ErrorCode`
+        With ``o_error``: what.
     """
 
-    LATENCY = 5
+    LATENCY = 6
     PREFETCH = 8
 
-    def __init__(self, *, entry_depth: int, block_row_depth: int, column_depth: int):
+    def __init__(self, *, columns: int, group_size: int, entry_depth: int, block_row_depth: int, column_depth: int):
+        self.columns = columns
+        self.group_size = group_size
         self.entry_depth = entry_depth
         self.block_row_depth = block_row_depth
         self.column_depth = column_depth
         super().__init__({
-            "i_count": In(stream.Signature(word_layout(COUNT))),
-            "i_entry": In(stream.Signature(word_layout(ENTRY))),
-            "i_load": In(1),
-            "i_start": In(1),
-            "i_layer": In(word_layout(LAYER)),
+            "i_count": In(write_port_layout(word_layout(COUNT), block_row_depth)),
+            "i_entry": In(write_port_layout(word_layout(ENTRY), entry_depth)),
+            "i_command": In(stream.Signature(walker_command_layout())),
             "o_block": Out(stream.Signature(block_layout(column_depth))),
-            "o_walked": Out(1),
-            "o_skipped": Out(COUNT.fields[0].width),
+            "o_error": Out(1),
+            "o_error_code": Out(ErrorCode),
         })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
-        layer = self.i_layer
 
-        # Load.
+        # Write.
         m.submodules.counts = counts = Memory(shape=word_layout(COUNT), depth=self.block_row_depth, init=[])
         m.submodules.entries = entries = Memory(shape=word_layout(ENTRY), depth=self.entry_depth, init=[])
-        for source, memory in ((self.i_count, counts), (self.i_entry, entries)):
+        for port, memory in ((self.i_count, counts), (self.i_entry, entries)):
             write = memory.write_port()
-            pointer = Signal(range(memory.depth + 1))
-            m.d.comb += source.ready.eq(self.i_load & (pointer != memory.depth))
-            m.d.comb += write.en.eq(source.valid & source.ready)
-            m.d.comb += write.addr.eq(pointer)
-            m.d.comb += write.data.eq(source.payload)
-            with m.If(~self.i_load):
-                m.d.sync += pointer.eq(0)
-            with m.Elif(write.en):
-                m.d.sync += pointer.eq(pointer + 1)
+            m.d.comb += [write.en.eq(port.enable), write.addr.eq(port.address), write.data.eq(port.data)]
 
-        # Where the walk stands.
+        # Where the walk stands. An address may point one behind its buffer's end, as long as nothing is read there.
+        command = Signal(walker_command_layout())
         walking = Signal()
-        entry_address = Signal(range(self.entry_depth))
-        row_address = Signal(range(self.entry_depth))  # first entry of this block row
+        entry_address = Signal(len(command.entry_base) + 1)
+        row_address = Signal.like(entry_address)  # first entry of this block row
         blocks_left = Signal(COUNT.fields[0].width)  # of this row tile
         ends_block_row = Signal()  # this row tile is its block row's last
-        ends_window = Signal()  # it is its pixel tile's last
-        pixel_tiles_left = Signal.like(layer.pixel_tiles)
-        windows_left = Signal.like(layer.windows)  # slots until the column buffer wraps
-        window_address = Signal(range(self.column_depth))
+        ends_pixel_tile = Signal()  # it is its pixel tile's last
+        pixels_left = Signal.like(command.pixels)
 
-        last_of_tile = blocks_left == 1
-        last_of_window = last_of_tile & ends_window
-        last_of_layer = last_of_window & (pixel_tiles_left == 1)
+        last_of_list = blocks_left == 1
+        last_of_pixel_tile = last_of_list & ends_pixel_tile
+        last_of_command = last_of_pixel_tile & (pixels_left <= self.columns)
 
         # Step to the next block whenever the FIFO has room for it.
         credits = Signal(range(self.PREFETCH + 1), init=self.PREFETCH)
@@ -106,101 +110,119 @@ class BlockWalker(wiring.Component):
         m.d.comb += step.eq(walking & (credits != 0))
         m.d.sync += credits.eq(credits - step + (self.o_block.valid & self.o_block.ready))
 
+        # Take the next command in the cycle of the last step, and begin in the cycle behind it.
+        halted = Signal()
+        start = Signal()
+        m.d.comb += self.i_command.ready.eq(~halted & ~start & (~walking | (step & last_of_command)))
+        m.d.sync += start.eq(self.i_command.valid & self.i_command.ready)
+        with m.If(self.i_command.valid & self.i_command.ready):
+            m.d.sync += command.eq(self.i_command.payload)
+
         # The row tile that begins next, known while this one is walked, so that its count is at hand in time.
         tile_layout = data.StructLayout({
-            "block_row": range(self.block_row_depth),
-            "block_tiles_left": layer.block_tiles.shape(),
-            "row_tiles_left": layer.row_tiles.shape(),
+            "block_row": len(command.count_base) + 1,
+            "block_tiles_left": command.block_tiles.shape(),
+            "row_tiles_left": command.row_tiles.shape(),
         })  # fmt: skip
         first_tile = Signal(tile_layout)
         next_tile = Signal(tile_layout)
         tile = Signal(tile_layout)
-        m.d.comb += [first_tile.block_tiles_left.eq(layer.block_tiles), first_tile.row_tiles_left.eq(layer.row_tiles)]
-        m.d.comb += tile.eq(Mux(self.i_start, first_tile, next_tile))
+        m.d.comb += first_tile.block_row.eq(command.count_base)
+        m.d.comb += [first_tile.block_tiles_left.eq(command.block_tiles), first_tile.row_tiles_left.eq(command.row_tiles)]
+        m.d.comb += tile.eq(Mux(start, first_tile, next_tile))
         count = counts.read_port(domain="comb")
-        m.d.comb += count.addr.eq(tile.block_row)
-        begins_tile = self.i_start | (step & last_of_tile)
+        m.d.comb += count.addr.eq(tile.block_row[: len(count.addr)])
+        begins_tile = start | (step & last_of_list)
         with m.If(begins_tile):
             m.d.sync += ends_block_row.eq(tile.block_tiles_left == 1)
-            m.d.sync += ends_window.eq(tile.row_tiles_left == 1)
+            m.d.sync += ends_pixel_tile.eq(tile.row_tiles_left == 1)
             m.d.sync += next_tile.row_tiles_left.eq(tile.row_tiles_left - 1)
             with m.If(tile.block_tiles_left == 1):
-                m.d.sync += [next_tile.block_row.eq(tile.block_row + 1), next_tile.block_tiles_left.eq(layer.block_tiles)]
+                m.d.sync += [next_tile.block_row.eq(tile.block_row + 1), next_tile.block_tiles_left.eq(command.block_tiles)]
             with m.Else():
                 m.d.sync += [next_tile.block_row.eq(tile.block_row), next_tile.block_tiles_left.eq(tile.block_tiles_left - 1)]
             with m.If(tile.row_tiles_left == 1):
                 m.d.sync += next_tile.eq(first_tile)
 
-        # Walk: block by block, and from tile to tile and window to window.
+        # Walk: block by block, and from tile to tile.
         with m.If(begins_tile):
             m.d.sync += blocks_left.eq(count.data.blocks)
         with m.Elif(step):
             m.d.sync += blocks_left.eq(blocks_left - 1)
         with m.If(step):
             m.d.sync += entry_address.eq(entry_address + 1)
-            with m.If(last_of_tile & ends_block_row):
+            with m.If(last_of_list & ends_block_row):
                 m.d.sync += row_address.eq(entry_address + 1)
-            with m.Elif(last_of_tile):
+            with m.Elif(last_of_list):
                 m.d.sync += entry_address.eq(row_address)
-        with m.If(self.i_start | (step & last_of_window)):
-            m.d.sync += [entry_address.eq(0), row_address.eq(0)]
+        with m.If(start | (step & last_of_pixel_tile)):
+            m.d.sync += [entry_address.eq(command.entry_base), row_address.eq(command.entry_base)]
 
-        with m.If(self.i_start):
-            m.d.sync += [walking.eq(1), pixel_tiles_left.eq(layer.pixel_tiles)]
-            m.d.sync += [windows_left.eq(layer.windows), window_address.eq(0)]
-        with m.Elif(step & last_of_window):
-            m.d.sync += [walking.eq(~last_of_layer), pixel_tiles_left.eq(pixel_tiles_left - 1)]
-            m.d.sync += windows_left.eq(Mux(windows_left == 1, layer.windows, windows_left - 1))
-            m.d.sync += window_address.eq(Mux(windows_left == 1, 0, window_address + layer.window_words))
+        with m.If(start):
+            m.d.sync += [walking.eq(1), pixels_left.eq(command.pixels)]
+        with m.Elif(step & last_of_pixel_tile):
+            m.d.sync += [walking.eq(~last_of_command), pixels_left.eq(pixels_left - self.columns)]
 
-        # Read the entry, with a register behind the RAM; flags keep step.
+        # Read the entry, with a register behind the RAM; what belongs to it keeps step.
         read = entries.read_port()
-        m.d.comb += read.addr.eq(entry_address)
-        flags = {
-            "window_address": window_address,
-            "last_of_tile": last_of_tile,
-            "last_of_window": last_of_window,
-            "last_of_layer": last_of_layer,
+        m.d.comb += read.addr.eq(entry_address[: len(read.addr)])
+        beside = {
+            "last_of_list": last_of_list,
+            "last_of_tile": last_of_list & (ends_pixel_tile | (command.sharing != Sharing.SPLIT)) & ~command.open,
+            "last_of_window": last_of_list & (ends_pixel_tile | (command.sharing != Sharing.SHARED)),
+            "last_of_pixel_tile": last_of_pixel_tile,
+            "last_of_command": last_of_command,
+            "block_columns": command.block_columns,
+            "block_groups_log2": command.block_groups_log2,
+            "tail_groups": command.tail_groups,
         }
         valid = step
         for stage in ("read", "entry"):
             delayed = Signal(name=f"{stage}_valid")
             m.d.sync += delayed.eq(valid)
             valid = delayed
-            registers = {name: Signal.like(flag, name=f"{stage}_{name}") for name, flag in flags.items()}
-            m.d.sync += [registers[name].eq(flag) for name, flag in flags.items()]
-            flags = registers
+            registers = {name: Signal.like(value, name=f"{stage}_{name}") for name, value in beside.items()}
+            m.d.sync += [registers[name].eq(value) for name, value in beside.items()]
+            beside = registers
         entry = Signal(word_layout(ENTRY))
         m.d.sync += entry.eq(read.data)
+        block_columns, groups_log2, tail_groups = (beside.pop(name) for name in ("block_columns", "block_groups_log2", "tail_groups"))
 
-        # Turn the index into an address.
+        # Turn the index into a place in the window.
         m.submodules.prefetch = prefetch = SyncFIFO(width=block_layout(self.column_depth).size, depth=self.PREFETCH)
         block = Signal(block_layout(self.column_depth))
         block_valid = Signal()
-        is_tail = entry.index == layer.block_columns - 1
+        is_tail = entry.index == block_columns - 1
         whole_groups = Signal(7)
-        m.d.comb += whole_groups.eq(1 << layer.block_groups_log2)
-        m.d.sync += block_valid.eq(valid)
-        m.d.sync += block.address.eq(flags.pop("window_address") + (entry.index << layer.block_groups_log2))
-        m.d.sync += block.groups_minus_1.eq(Mux(is_tail, layer.tail_groups, whole_groups) - 1)
+        m.d.comb += whole_groups.eq(1 << groups_log2)
+        m.d.sync += block_valid.eq(valid & ~self.o_error & ~halted)
+        m.d.sync += block.address.eq(entry.index << groups_log2)
+        m.d.sync += block.groups_minus_1.eq(Mux(is_tail, tail_groups, whole_groups) - 1)
         m.d.sync += block.n_minus_1.eq(entry.n_minus_1)
-        m.d.sync += [block[name].eq(flag) for name, flag in flags.items()]
+        m.d.sync += [block[name].eq(flag) for name, flag in beside.items()]
         m.d.comb += prefetch.w_data.eq(block)
         m.d.comb += prefetch.w_en.eq(block_valid)
         m.d.comb += self.o_block.payload.as_value().eq(prefetch.r_data)
         m.d.comb += self.o_block.valid.eq(prefetch.r_rdy)
         m.d.comb += prefetch.r_en.eq(self.o_block.ready)
 
-        # Count what was passed over: the gap before each block, and the one behind a tile's last.
-        expected = Signal(ENTRY.fields[0].width + 1)
-        with m.If(self.i_start):
-            m.d.sync += expected.eq(0)
-        with m.Elif(valid):
-            m.d.sync += expected.eq(Mux(flags["last_of_tile"], 0, entry.index + 1))
-        before = Signal.like(expected)
-        behind = Signal.like(expected)
-        counted = Signal()
-        m.d.sync += [counted.eq(valid), before.eq(entry.index - expected)]
-        m.d.sync += behind.eq(Mux(flags["last_of_tile"], layer.block_columns - 1 - entry.index, 0))
-        m.d.sync += [self.o_walked.eq(counted), self.o_skipped.eq(Mux(counted, before + behind, 0))]
+        # Check. Indices must ascend in a list, so each must be at least what the one before leaves.
+        least_index = Signal(ENTRY.fields[0].width + 1)
+        with m.If(valid):
+            m.d.sync += least_index.eq(Mux(beside["last_of_list"], 0, entry.index + 1))
+        wrong_index = (entry.index < least_index) | (entry.index >= block_columns)
+        wrong_count = (count.data.blocks == 0) | (count.data.blocks > command.block_columns)
+        leaves_counts = tile.block_row >= self.block_row_depth
+        leaves_entries = entry_address >= self.entry_depth
+        with m.If(~halted):
+            with m.If(valid & wrong_index):
+                m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(ErrorCode.METADATA_INDEX)]
+            with m.Elif(valid & (entry.n_minus_1 >= self.group_size)):
+                m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(ErrorCode.METADATA_N)]
+            with m.Elif((begins_tile & leaves_counts) | (step & leaves_entries)):
+                m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(ErrorCode.METADATA_RANGE)]
+            with m.Elif(begins_tile & wrong_count):
+                m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(ErrorCode.METADATA_COUNT)]
+        with m.If(self.o_error):
+            m.d.sync += [halted.eq(1), walking.eq(0)]
         return m

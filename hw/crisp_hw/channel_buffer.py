@@ -1,13 +1,13 @@
 """Channel buffer: bias and scale of every output channel, handed to the lanes as sums arrive."""
 
-from amaranth import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from crisp.arch import CHANNEL
 
-from .layouts import word_layout
+from .layouts import word_layout, write_port_layout
 
 __all__ = ["ChannelBuffer"]
 
@@ -15,29 +15,27 @@ __all__ = ["ChannelBuffer"]
 class ChannelBuffer(wiring.Component):
     """Hold the parameters of output channels, one RAM for each drain bank.
 
-    Bank b holds rows ``b * bank_rows`` and following of every row tile. A pulse of ``i_tiles[b]`` makes it hand out the
-    next ``bank_rows`` channels, one a cycle; after the last tile of a window it begins again.
+    Bank b holds rows ``b * bank_rows`` and following of every row tile: channel ``(tile * banks + b) * bank_rows + row`` lies at its
+    place ``tile * bank_rows + row``. A pulse of ``i_tiles[b]`` makes it hand out the channels from ``i_places[b]`` on, one a cycle.
 
-    Latency: `LATENCY` cycles from ``i_tiles`` to the first channel, then one a cycle. Pulses must be at least
-    ``bank_rows`` cycles apart. Flow control: ``i_channel`` fills the buffer while ``i_load`` is high; reading has none.
+    Latency: `LATENCY` cycles from ``i_tiles`` to the first channel. Throughput: one channel a cycle and bank.
+    Flow control: none. Whoever writes knows that the channel is not in use.
 
     Parameters
     ----------
     banks, bank_rows : int
-        Drain banks, and rows of each.
+        Drain banks, and rows of each; powers of two.
     depth : int
-        Output channels.
+        Output channels, a multiple of ``banks * bank_rows``.
 
     Members
     -------
-    i_channel : In, stream
-        Parameters in the order of output channels.
-    i_load : In
-        High while they may be taken; low takes the next to channel 0 again.
+    i_write : In, write port
+        A channel to be held.
     i_tiles : In, one bit a bank
         The first row of a tile is about to arrive.
-    i_window_ends : In, one bit a bank
-        With ``i_tiles``: this tile is its window's last.
+    i_places : In, array of ``banks``
+        With ``i_tiles``: place of its channel.
     o_channels : Out, array of ``banks``
         Parameters of the row at hand.
     """
@@ -48,61 +46,35 @@ class ChannelBuffer(wiring.Component):
         self.banks = banks
         self.bank_rows = bank_rows
         self.depth = depth
+        self.bank_depth = depth // banks
         super().__init__({
-            "i_channel": In(stream.Signature(word_layout(CHANNEL))),
-            "i_load": In(1),
+            "i_write": In(write_port_layout(word_layout(CHANNEL), depth)),
             "i_tiles": In(banks),
-            "i_window_ends": In(banks),
+            "i_places": In(data.ArrayLayout(range(max(2, self.bank_depth)), banks)),
             "o_channels": Out(data.ArrayLayout(word_layout(CHANNEL), banks)),
         })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
-
-        # Load, bank by bank.
-        bank_depth = self.depth // self.banks
-        pointer = Signal(range(bank_depth + 1))
-        bank_pointer = Signal(range(self.banks))
-        row_pointer = Signal(range(self.bank_rows))
-        tile_pointer = Signal(range(bank_depth + 1))
-        transfer = Signal()
-        m.d.comb += self.i_channel.ready.eq(self.i_load & (tile_pointer != bank_depth))
-        m.d.comb += transfer.eq(self.i_channel.valid & self.i_channel.ready)
-        m.d.comb += pointer.eq(tile_pointer + row_pointer)
-        with m.If(transfer):
-            m.d.sync += row_pointer.eq(row_pointer + 1)
-            with m.If(row_pointer == self.bank_rows - 1):
-                m.d.sync += [row_pointer.eq(0), bank_pointer.eq(bank_pointer + 1)]
-                with m.If(bank_pointer == self.banks - 1):
-                    m.d.sync += [bank_pointer.eq(0), tile_pointer.eq(tile_pointer + self.bank_rows)]
-        with m.If(~self.i_load):
-            m.d.sync += [row_pointer.eq(0), bank_pointer.eq(0), tile_pointer.eq(0)]
+        row_width = (self.bank_rows - 1).bit_length()
+        bank_width = (self.banks - 1).bit_length()
+        row, bank_and_tile = self.i_write.address[:row_width], self.i_write.address[row_width:]
+        write_bank, tile = bank_and_tile[:bank_width], bank_and_tile[bank_width:]
 
         for bank in range(self.banks):
-            m.submodules[f"bank_{bank}"] = memory = Memory(shape=word_layout(CHANNEL), depth=bank_depth, init=[])
+            m.submodules[f"bank_{bank}"] = memory = Memory(shape=word_layout(CHANNEL), depth=self.bank_depth, init=[])
             write = memory.write_port()
-            m.d.comb += write.en.eq(transfer & (bank_pointer == bank))
-            m.d.comb += write.addr.eq(pointer)
-            m.d.comb += write.data.eq(self.i_channel.payload)
+            m.d.comb += write.en.eq(self.i_write.enable & (write_bank == bank))
+            m.d.comb += write.addr.eq(Cat(row, tile))
+            m.d.comb += write.data.eq(self.i_write.data)
 
-            # Hand out the channels of a tile.
-            address = Signal(range(bank_depth), name=f"address_{bank}")
-            rows_left = Signal(range(self.bank_rows), name=f"rows_left_{bank}")
-            window_end = Signal(name=f"window_end_{bank}")
-            busy = self.i_tiles[bank] | (rows_left != 0)
-            is_last_row = rows_left == 1 if self.bank_rows > 1 else self.i_tiles[bank]
-            ends_window = window_end if self.bank_rows > 1 else self.i_window_ends[bank]
-            with m.If(busy):
-                m.d.sync += address.eq(address + 1)
-            with m.If(is_last_row & ends_window):
-                m.d.sync += address.eq(0)
-            with m.If(self.i_tiles[bank]):
-                m.d.sync += rows_left.eq(self.bank_rows - 1)
-                m.d.sync += window_end.eq(self.i_window_ends[bank])
-            with m.Elif(rows_left != 0):
-                m.d.sync += rows_left.eq(rows_left - 1)
+            # Begin at a tile's first channel, and go on from there.
+            place = Signal(range(max(2, self.bank_depth)), name=f"place_{bank}")
+            next_place = Signal.like(place, name=f"next_place_{bank}")
+            m.d.comb += place.eq(Mux(self.i_tiles[bank], self.i_places[bank], next_place))
+            m.d.sync += next_place.eq(place + 1)
 
             read = memory.read_port()
-            m.d.comb += read.addr.eq(address)
+            m.d.comb += read.addr.eq(place)
             m.d.sync += self.o_channels[bank].eq(read.data)
         return m

@@ -8,6 +8,7 @@ from crisp.arch import Word
 
 __all__ = [
     "block_layout",
+    "fields_layout",
     "group_layout",
     "read_request_layout",
     "read_response_signature",
@@ -15,7 +16,6 @@ __all__ = [
     "step_layout",
     "walk_layout",
     "weight_layout",
-    "window_layout",
     "window_word_layout",
     "word_layout",
     "write_port_layout",
@@ -30,6 +30,12 @@ def word_layout(word: Word) -> data.StructLayout:
     if used < word.width:
         fields["reserved"] = unsigned(word.width - used)
     return data.StructLayout(fields)
+
+
+def fields_layout(word: Word, *names: str) -> data.StructLayout:
+    """Lay out some fields of a packed word, for a block that needs no others."""
+    shapes = word_layout(word)
+    return data.StructLayout({name: shapes[name].shape for name in names})
 
 
 def offset_shape(group_size: int):
@@ -55,24 +61,21 @@ def step_layout(rows: int, group_size: int) -> data.StructLayout:
     })  # fmt: skip
 
 
-def window_layout(columns: int, group_size: int, address_width: int) -> data.StructLayout:
-    """Lay out one word of a window for all lanes: its place in the window, and whether it is the window's last."""
-    return data.StructLayout({
-        "data": data.ArrayLayout(group_layout(group_size), columns),
-        "address": unsigned(address_width),
-        "last": 1,
-    })  # fmt: skip
-
-
 def block_layout(column_depth: int) -> data.StructLayout:
-    """Lay out a kept block as the step issuer wants it: where its groups lie, how many steps, and what it ends."""
+    """Lay out a kept block as the step issuer wants it: where in the window its groups lie, how many steps, and what it ends.
+
+    ``last_of_list``: the kept blocks of a row tile. ``last_of_tile``: a sum, whose results leave the array. ``last_of_window``: the use
+    of a window. ``last_of_pixel_tile``: all row tiles of a pixel tile, so that weights begin anew. ``last_of_command``: everything.
+    """
     return data.StructLayout({
         "address": range(column_depth),
         "groups_minus_1": unsigned(6),
         "n_minus_1": unsigned(4),
+        "last_of_list": 1,
         "last_of_tile": 1,
         "last_of_window": 1,
-        "last_of_layer": 1,
+        "last_of_pixel_tile": 1,
+        "last_of_command": 1,
     })  # fmt: skip
 
 

@@ -1,10 +1,12 @@
-"""Weight buffer: the packed steps of a layer, one RAM for each row of the array."""
+"""Weight buffer: packed steps, one RAM for each row of the array."""
 
 from amaranth import Cat, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .layouts import step_layout, weight_layout
+from crisp.arch import EXECUTE
+
+from .layouts import step_layout, weight_layout, word_layout, write_port_layout
 from .skewed_memory import SkewedMemory
 
 __all__ = ["WeightBuffer"]
@@ -13,9 +15,10 @@ __all__ = ["WeightBuffer"]
 class WeightBuffer(wiring.Component):
     """Hold packed weights and feed a step a cycle to the rows, row r skewed by r cycles.
 
-    Latency: `LATENCY` cycles from ``i_issue`` to row 0. Throughput: one step a cycle.
-    Flow control: ``i_step`` fills the buffer from address 0 while ``i_load`` is high and stalls when it is full; the
-    read side has none: without ``i_issue`` rows receive bubbles, which are value 0.
+    A step is read at ``i_base + i_step``: the weights of several layers lie one after the other.
+
+    Latency: `LATENCY` cycles from ``i_issue`` to row 0, one of them for the sum. Throughput: one step read and one written a cycle.
+    Flow control: none. Without ``i_issue`` rows receive bubbles, which are value 0. Whoever writes knows that the place is free.
 
     Parameters
     ----------
@@ -28,33 +31,34 @@ class WeightBuffer(wiring.Component):
 
     Members
     -------
-    i_step : In, stream
-        Steps in the order of the packed form.
-    i_load : In
-        High while steps may be taken; low takes the next step to address 0 again.
+    i_write : In, write port
+        A step to be held.
     i_issue : In
-        Read the step at ``i_address``.
+        Read a step.
     i_last : In
         That step is its tile's last.
-    i_address : In
-        Address of a step.
+    i_base, i_step : In
+        Where its command's steps begin, and which of them it is.
     o_weights : Out, array of ``rows``
         A weight for each row, skewed.
+    o_error : Out
+        The step issued in the cycle before lies beyond the end of the buffer.
     """
 
-    LATENCY = SkewedMemory.LATENCY
+    LATENCY = 1 + SkewedMemory.LATENCY
 
     def __init__(self, *, rows: int, group_size: int, depth: int):
         self.rows = rows
         self.group_size = group_size
         self.depth = depth
         super().__init__({
-            "i_step": In(stream.Signature(step_layout(rows, group_size))),
-            "i_load": In(1),
+            "i_write": In(write_port_layout(step_layout(rows, group_size), depth)),
             "i_issue": In(1),
             "i_last": In(1),
-            "i_address": In(range(depth)),
+            "i_base": In(word_layout(EXECUTE)["step_base"].shape),
+            "i_step": In(range(depth + 1)),
             "o_weights": Out(data.ArrayLayout(weight_layout(group_size), rows)),
+            "o_error": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -65,25 +69,21 @@ class WeightBuffer(wiring.Component):
         })  # fmt: skip
         m.submodules.memory = memory = SkewedMemory(lanes=self.rows, shape=row_shape, depth=self.depth)
 
-        # Load.
-        pointer = Signal(range(self.depth + 1))
-        m.d.comb += self.i_step.ready.eq(self.i_load & (pointer != self.depth))
-        m.d.comb += memory.i_write.eq(self.i_step.valid & self.i_step.ready)
-        m.d.comb += memory.i_write_address.eq(pointer)
+        # Write.
+        m.d.comb += [memory.i_write.eq(self.i_write.enable), memory.i_write_address.eq(self.i_write.address)]
         for row in range(self.rows):
-            m.d.comb += memory.i_write_data[row].value.eq(self.i_step.payload.values[row])
-            m.d.comb += memory.i_write_data[row].offset.eq(self.i_step.payload.offsets[row])
-        with m.If(~self.i_load):
-            m.d.sync += pointer.eq(0)
-        with m.Elif(memory.i_write):
-            m.d.sync += pointer.eq(pointer + 1)
+            m.d.comb += memory.i_write_data[row].value.eq(self.i_write.data.values[row])
+            m.d.comb += memory.i_write_data[row].offset.eq(self.i_write.data.offsets[row])
 
         # Read; the flags travel beside the address, and a row without a step gets value 0.
-        m.d.comb += memory.i_address.eq(self.i_address)
+        address = Signal.like(self.i_base + self.i_step)
         issued = Signal(self.rows + self.LATENCY)
         last = Signal(self.rows + self.LATENCY)
+        m.d.sync += address.eq(self.i_base + self.i_step)
         m.d.sync += issued.eq(Cat(self.i_issue, issued))
         m.d.sync += last.eq(Cat(self.i_issue & self.i_last, last))
+        m.d.comb += memory.i_address.eq(address[: len(memory.i_address)])
+        m.d.comb += self.o_error.eq(issued[0] & (address >= self.depth))
         for row in range(self.rows):
             arrived = row + self.LATENCY - 1
             with m.If(issued[arrived]):

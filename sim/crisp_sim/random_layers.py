@@ -64,10 +64,10 @@ def cases(config: Config) -> tuple[Case, ...]:
         Case("one_pixel_too_many", pixels=columns + 1),
         Case("whole_pixel_tiles", pixels=3 * columns),
         Case("many_pixel_tiles", pixels=9 * columns - 1, kept="one", inputs=2 * wide),
-        Case("one_window_slot", channels=rows, inputs=(depth // 2 + 1) * group, pixels=5 * columns, block=wide, kept="few"),
-        Case("two_window_slots", channels=rows, inputs=depth // 2 * group, pixels=6 * columns, block=wide, n="least", kept="all"),
-        Case("three_window_slots", inputs=depth // 3 * group, pixels=10 * columns, block=wide, kept="few"),
-        Case("most_window_slots", channels=rows, inputs=group, pixels=2 * config.window_slots_max * columns + 1, n="least"),
+        Case("one_window", channels=rows, inputs=(depth // 2 + 1) * group, pixels=5 * columns, block=wide, kept="few"),
+        Case("two_windows", channels=rows, inputs=depth // 2 * group, pixels=6 * columns, block=wide, n="least", kept="all"),
+        Case("three_windows", inputs=depth // 3 * group, pixels=10 * columns, block=wide, kept="few"),
+        Case("windows_of_one_word", channels=rows, inputs=group, pixels=40 * columns + 1, n="least"),
         Case("whole_column_buffer", inputs=depth * group, pixels=2 * columns, block=max(64, rows), kept="few"),
         Case("one_group", inputs=group, block=wide, n="full", kept="all"),
         Case("one_input", inputs=1, n="least"),
@@ -98,7 +98,7 @@ def random_layers(config: Config, *, seed: int, number: int) -> Iterator[tuple[P
 
     - shapes: O = 1, O not a multiple of rows or of B, O < B (tiles of a block row that do not exist), K = 1, one group,
       K not a multiple of M or of B (a last block of one group), P = 1, P a multiple of the columns and one more, many
-      pixel tiles; windows that wrap in a column buffer with room for 1, 2, 3 and the most of them;
+      pixel tiles; a column buffer with room for 1, 2, 3 windows and for many;
     - patterns: all blocks kept, one a block row, the last one only; B of rows, 16, 32, 64; N = 1 to M, one for the layer or
       block by block with equal sums; tiles of fewer steps than the array takes to drain;
     - values: random, extreme (-128 against -128 among them), zeros in slots and activations, outputs that saturate at both

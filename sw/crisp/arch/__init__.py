@@ -21,7 +21,7 @@ from .config import PRESETS, Config
 from .counters import COUNTERS, IDLE_CAUSES
 from .error_codes import ErrorCode
 from .errors import CapacityError, ConfigError, CrispError, FieldError, LayerError, PatternError, ProgramError
-from .fields import CHANNEL, COUNT, ENTRY, LAYER, WORDS, Field, Word
+from .fields import CHANNEL, COUNT, ENTRY, WORDS, Field, Word
 from .layer import ProductLayer, check_capacity, layer_command
 from .packing import PackedWeights, Sizes, pack, unpack
 from .pattern import Pattern, check
@@ -37,7 +37,6 @@ __all__ = [
     "ENTRY",
     "EXECUTE",
     "IDLE_CAUSES",
-    "LAYER",
     "LOAD",
     "PRESETS",
     "REGISTERS",

@@ -156,23 +156,13 @@ class Config:
         return self.rows // self.drain_rows
 
     @property
-    def lane_groups(self) -> int:
-        """Output streams of a drain bank: lanes share one as long as a tile has time to leave through it."""
-        return -(-self.columns // self.bank_rows)
-
-    @property
-    def window_slots_max(self) -> int:
-        """Largest number of windows that the column buffer keeps in flight."""
-        return 64
-
-    @property
     def output_tiles(self) -> int:
         """Tiles that may be under way between their last step and the output without holding the array back.
 
-        A tile leaves ``rows + columns + 8`` cycles after its last step and takes another ``bank_rows`` to go through
+        A tile leaves ``rows + columns + 9`` cycles after its last step and takes another ``bank_rows`` to go through
         its output, while a new one may end every ``bank_rows`` cycles.
         """
-        return -(-(self.rows + self.columns + 8) // self.bank_rows) + 2
+        return -(-(self.rows + self.columns + 9) // self.bank_rows) + 2
 
     @property
     def on_chip_bytes(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .errors import FieldError
 
-__all__ = ["CHANNEL", "COUNT", "ENTRY", "LAYER", "WORDS", "Field", "Word"]
+__all__ = ["CHANNEL", "COUNT", "ENTRY", "WORDS", "Field", "Word"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,24 +209,5 @@ CHANNEL = Word(
     "One an output channel: its requantization.",
 )
 
-LAYER = Word(
-    "layer",
-    128,
-    (
-        Field("pixel_tiles", 24, "Pixel tiles, each `columns` output pixels: windows that will arrive."),
-        Field("row_tiles", 16, "Row tiles, each `rows` output channels."),
-        Field("block_tiles", 8, "Row tiles of a whole block row: B / rows."),
-        Field("block_groups_log2", 4, "log2 of the groups of a whole block: B / M."),
-        Field("block_columns", 13, "Block columns: blocks that a block row would have if all were kept."),
-        Field("tail_groups", 7, "Groups of the last block column, 1 to B / M."),
-        Field("window_words", 16, "Words of the column buffer from one window to the next: groups of K."),
-        Field("windows", 7, "Windows that the column buffer holds at a time, at least 1."),
-        Field("output_zero_point", 8, "Zero point of the output.", signed=True),
-        Field("clamp_min", 8, "Smallest output: the zero point for ReLU, else -128.", signed=True),
-        Field("clamp_max", 8, "Largest output: less than 127 for ReLU6.", signed=True),
-    ),
-    "One a layer: the command that starts it.",
-)
-
 #: Every word with a fixed layout, in the order of the documentation.
-WORDS = (COUNT, ENTRY, CHANNEL, LAYER)
+WORDS = (COUNT, ENTRY, CHANNEL)

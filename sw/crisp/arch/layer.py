@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from .commands import EXECUTE, ExecuteKind, Opcode, Sharing
 from .config import Config
 from .errors import CapacityError, FieldError, LayerError
-from .fields import CHANNEL, LAYER
+from .fields import CHANNEL
 from .packing import PackedWeights, unpack
 
 __all__ = ["ProductLayer", "check_capacity", "layer_command"]
@@ -132,7 +133,10 @@ def check_capacity(layer: ProductLayer, config: Config) -> None:
 
 
 def layer_command(layer: ProductLayer, config: Config, num_pixels: int) -> dict[str, int]:
-    """Return the fields of the word `LAYER` that runs ``num_pixels`` output pixels of a layer.
+    """Return the fields of an `EXECUTE` that multiplies a whole layer with ``num_pixels`` output pixels.
+
+    All row tiles share a window of all groups of K, and everything lies at the beginning of its buffer. What is said about where
+    pixels come from and where results go is 0: that is for the compiler.
 
     Raises
     ------
@@ -143,21 +147,23 @@ def layer_command(layer: ProductLayer, config: Config, num_pixels: int) -> dict[
     if num_pixels < 1:
         raise LayerError(f"{layer.name}: needs at least 1 output pixel, not {num_pixels}")
     pattern = layer.packed.pattern
-    fields = {
-        "pixel_tiles": -(-num_pixels // config.columns),
+    fields = dict.fromkeys((field.name for field in EXECUTE.fields), 0) | {
+        "opcode": Opcode.EXECUTE,
+        "kind": ExecuteKind.PRODUCT,
+        "sharing": Sharing.SHARED,
         "row_tiles": layer.packed.row_tiles,
+        "pixels": num_pixels,
         "block_tiles": layer.packed.block_tiles,
         "block_groups_log2": pattern.block_groups.bit_length() - 1,
         "block_columns": pattern.block_columns,
         "tail_groups": int(pattern.column_groups[-1]),
         "window_words": pattern.groups,
-        "windows": min(config.column_buffer_depth // pattern.groups, config.window_slots_max),
-        "output_zero_point": layer.output_zero_point,
+        "zero_point": layer.output_zero_point,
         "clamp_min": layer.clamp_min,
         "clamp_max": layer.clamp_max,
     }
     try:
-        LAYER.pack(**fields)
+        EXECUTE.pack(**fields)
     except FieldError as error:
         raise LayerError(f"{layer.name}: {error}; split the layer") from error
     return fields
