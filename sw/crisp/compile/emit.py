@@ -61,6 +61,7 @@ class Emitter:
         names = {node.name for node in self.graph.nodes}
         while self.names[self.graph.input] in names:
             self.names[self.graph.input] += "'"
+        _, channels, height, width = self.graph.tensors[self.graph.input].shape
         source, output = self.graph.meaning(self.graph.input), self.graph.meaning(self.graph.output)
         return Network(
             name=self.graph.name,
@@ -70,6 +71,7 @@ class Emitter:
             output_scale=float(output.scale),
             output_zero_point=output.zero_point,
             input_name=self.names[self.graph.input],
+            image=(height, width, channels),
         )
 
     def make(self, node: GraphNode) -> Node:

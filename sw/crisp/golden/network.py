@@ -45,6 +45,8 @@ class Network:
         What the int8 output means.
     input_name : str
         Name of the input.
+    image : tuple of int, optional
+        Height, width and channels of the images that it was made for, where that is known.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Network:
     output_scale: float
     output_zero_point: int
     input_name: str = "input"
+    image: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if not self.nodes:

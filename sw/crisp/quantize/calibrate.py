@@ -40,9 +40,9 @@ class Affine:
 
 
 def affine(low: float, high: float) -> Affine:
-    """Return the scale and zero point that map the range ``low`` to ``high``, widened to hold 0, to -128..127."""
+    """Return the scale, a float32 as ONNX has it, and zero point that map ``low`` to ``high``, widened to hold 0, to -128..127."""
     low, high = min(float(low), 0.0), max(float(high), 0.0)
-    scale = (high - low) / 255
+    scale = float(np.float32((high - low) / 255))
     if not scale > 0:
         return Affine(1.0, 0)
     return Affine(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))

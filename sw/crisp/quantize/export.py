@@ -52,34 +52,35 @@ CURVES: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
 }
 
 
-def export_onnx(model: QuantizedModel, image: tuple[int, int], *, block: int | None = None, group: int | None = None) -> bytes:
-    """Return a quantized model as an ONNX file.
+def export_onnx(model: QuantizedModel, *, block: int | None = None, group: int | None = None) -> bytes:
+    """Return a quantized model as an ONNX file, for any number of images of the size that it was calibrated with.
 
-    Linear layers at the end become Gemm, so that a classifier's output is [N, classes]. Scales are float32 there.
+    Linear layers at the end become Gemm, so that a classifier's output is [N, classes].
 
     Parameters
     ----------
     model : QuantizedModel
         Model in int8.
-    image : tuple of int
-        Height and width of the images that it is for; their number is left free.
     block, group : int, optional
         B and M of the pattern that its weights were pruned to.
 
     Raises
     ------
     QuantizeError
-        When the images are too small, or do not begin with a layer that knows how many channels they have.
+        When it is not known for which images the model is.
     """
-    return Exporter(model, image).model(block, group).SerializeToString()
+    if model.image is None:
+        raise QuantizeError(f"{model.name}: a model must know its images to be exported; quantize it with some")
+    return Exporter(model, model.image).model(block, group).SerializeToString()
 
 
 class Exporter:
     """Writes node after node."""
 
-    def __init__(self, model: QuantizedModel, image: tuple[int, int]) -> None:
+    def __init__(self, model: QuantizedModel, image: tuple[int, int, int]) -> None:
         self.source = model
-        self.sizes = {INPUT: image}
+        self.channels = image[2]
+        self.sizes = {INPUT: image[:2]}
         for node in model.nodes:
             self.sizes[node.name] = output_size(node, self.sizes[node.inputs[0]])
         self.linear = linear_tail(model, self.sizes)
@@ -92,16 +93,13 @@ class Exporter:
         for node in self.source.nodes:
             self.add(node)
         last = self.source.nodes[-1]
-        first = next((node for node in self.source.nodes if isinstance(node, QuantizedProduct) and INPUT in node.inputs), None)
-        if first is None:
-            raise QuantizeError(f"{self.source.name}: a model must begin with a convolution or a linear layer to be exported")
         output: list[str | int | None] = ["N", None]
         if last.name not in self.linear:
             output += self.sizes[last.name]
         graph = helper.make_graph(
             self.nodes,
             self.source.name,
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", first.convolution.channels, *self.sizes[INPUT]])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", self.channels, *self.sizes[INPUT]])],
             [helper.make_tensor_value_info(real(last.name), TensorProto.FLOAT, output)],
             self.constants,
         )

@@ -152,11 +152,14 @@ class QuantizedModel:
         In order; the last one's output is the model's.
     tensors : dict
         Scale and zero point of the input, ``"input"``, and of every node's output.
+    image : tuple of int, optional
+        Height, width and channels of the images that it was calibrated with.
     """
 
     name: str
     nodes: list[QuantizedNode]
     tensors: dict[str, Affine]
+    image: tuple[int, int, int] | None = None
 
 
 def quantize(
@@ -186,7 +189,8 @@ def quantize(
     options = options or QuantizeOptions()
     if not len(images):
         raise QuantizeError("calibration must have at least one image, not none")
-    graph = trace(model.eval(), network_input(images[:1]))
+    sample = network_input(images[:1])
+    graph = trace(model.eval(), sample)
     total = -(-len(images) // options.batch)
 
     def batches() -> Iterator[torch.Tensor]:
@@ -199,7 +203,8 @@ def quantize(
         if not np.isfinite(meaning.scale):
             raise QuantizeError(f"{tensor}: values must be finite, not up to {meaning.scale * 255}; train the network again")
     nodes = [quantize_node(node, tensors[node.inputs[0]].scale) for node in graph.nodes]
-    return QuantizedModel(name=name, nodes=nodes, tensors=tensors)
+    _, channels, height, width = sample.shape
+    return QuantizedModel(name=name, nodes=nodes, tensors=tensors, image=(height, width, channels))
 
 
 def network_input(images: np.ndarray) -> torch.Tensor:
@@ -230,7 +235,7 @@ def quantize_product(node: FloatProduct, input_scale: float) -> QuantizedProduct
         raise QuantizeError(f"{node.name}: weights and biases must be finite; train the network again")
     largest = node.weight.abs().amax(dim=(1, 2, 3)).double().numpy()
     least = np.abs(bias) / (input_scale * BIAS_MAX)
-    scale = np.maximum(largest / WEIGHT_MAX, least)
+    scale = np.maximum(largest / WEIGHT_MAX, least).astype(np.float32).astype(np.float64)  # what ONNX can say
     scale[scale == 0] = 1 / WEIGHT_MAX  # a channel without weights and bias: any scale does
     # Channel by channel, since a linear layer of 100 million weights is large in float64.
     levels = np.stack([np.rint(row.double().numpy() / unit).astype(np.int8) for row, unit in zip(node.weight, scale, strict=True)])
