@@ -1,4 +1,4 @@
-"""Labelled grey images in memory, and the choices that experiments make of them."""
+"""Labelled images in memory, and the choices that experiments make of them."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class Split:
     Parameters
     ----------
     images : ndarray
-        uint8 [N, H, W].
+        uint8 [N, H, W], or of colours [N, H, W, 3].
     labels : ndarray
         int64 [N].
     """

@@ -16,7 +16,10 @@ from pathlib import Path
 from .errors import DownloadError
 from .fashion_mnist import FILES, missing_files
 
-__all__ = ["MD5", "fetch_debian_package", "fetch_file", "fetch_original"]
+__all__ = ["FETCH_FOLDER", "MD5", "fetch_debian_package", "fetch_file", "fetch_original"]
+
+#: Where fetched data is kept, below the current folder.
+FETCH_FOLDER = Path("build/data")
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")

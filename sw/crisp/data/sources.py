@@ -7,16 +7,13 @@ from pathlib import Path
 from .dataset import Dataset
 from .errors import DownloadError
 from .fashion_mnist import load_fashion_mnist, missing_files
-from .fetch import DEBIAN_FOLDER, fetch_debian_package, fetch_original
+from .fetch import DEBIAN_FOLDER, FETCH_FOLDER, fetch_debian_package, fetch_original
 from .mnist_subset import load_mnist_subset
 
 __all__ = ["FETCH_FOLDER", "load_dataset"]
 
 #: Environment variable that names the folder with the data.
 VARIABLE = "CRISP_DATA"
-
-#: Where fetched data is kept, below the current folder.
-FETCH_FOLDER = Path("build/data")
 
 INSTALLED = Path("/") / DEBIAN_FOLDER
 
