@@ -1,6 +1,7 @@
 """Where things lie on chip: rings for what streams through a buffer, and first fit for tensors that stay."""
 
 import dataclasses
+import itertools
 
 from .errors import CompileError
 
@@ -103,7 +104,7 @@ class FreeList:
     def take(self, name: str, size: int, *, high: bool = False) -> int | None:
         """Take ``size`` words for ``name``, at the lowest place or at the highest; None when there is no gap so large."""
         edges = [(0, 0), *sorted(self.used.values()), (self.size, self.size)]
-        gaps = [(end, start) for (_, end), (start, _) in zip(edges, edges[1:], strict=False) if start - end >= size]
+        gaps = [(end, start) for (_, end), (start, _) in itertools.pairwise(edges) if start - end >= size]
         if not gaps:
             return None
         base = gaps[-1][1] - size if high else gaps[0][0]

@@ -5,6 +5,7 @@ index counts the blocks of the window.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -155,7 +156,7 @@ class Pieces:
     def block_rows(self, first: int, count: int) -> range:
         """Return the block rows of row tiles from ``first`` on."""
         if self.is_grouped:
-            return range(0, 1)
+            return range(1)
         tiles = self.packed.block_tiles
         return range(first // tiles, (first + count - 1) // tiles + 1)
 
@@ -186,15 +187,16 @@ class Pieces:
         for share in (2, 1):
             if self.fits(first, min(block, left), share):
                 # Halve the range; what fits is monotone.
-                low, high = 1, -(-left // block)
+                whole = math.ceil(left / block)
+                low, high = 1, whole
                 while low < high:
                     middle = (low + high + 1) // 2
                     if self.fits(first, min(middle * block, left), share):
                         low = middle
                     else:
                         high = middle - 1
-                chunks = -(-(-(-left // block)) // low)  # equal chunks rather than a short last one
-                return min(-(-(-(-left // block)) // chunks) * block, left)
+                chunks = math.ceil(whole / low)  # equal chunks rather than a short last one
+                return min(math.ceil(whole / chunks) * block, left)
             if self.fits(first, 1, share):
                 return 1
         for name, need in self.needs(first, 1).items():

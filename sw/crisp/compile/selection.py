@@ -154,8 +154,8 @@ class Selection:
         convolution = node.convolution
         if not convolution.channels == convolution.groups == node.num_channels:
             raise CompileError(
-                f"{node.name}: a convolution with groups must have one input and one output channel a group, not {convolution.channels} and "
-                f"{node.num_channels} in {convolution.groups} groups; use one group"
+                f"{node.name}: a convolution with groups must have one input and one output channel a group, not "
+                f"{convolution.channels} and {node.num_channels} in {convolution.groups} groups; use one group"
             )
         return self.channelwise(
             node, convolution, node.weights.reshape(-1, *convolution.kernel), node.bias, node.multiplier, node.shift, node.input_zero_point

@@ -5,10 +5,11 @@ wrote and read it. So whatever the scheduler plans, no command can overtake anot
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
-from crisp.arch import END, EXECUTE, LOAD, STORE, Config, LoadTarget, Opcode, Word
+from crisp.arch import END, EXECUTE, LOAD, STORE, Config, LoadTarget, Opcode
 
 __all__ = ["CommandStream", "Emitted", "Touch"]
 
@@ -95,7 +96,7 @@ class CommandStream:
         Words of M bytes of the memory window SCRATCH.
     """
 
-    words = {Opcode.LOAD: LOAD, Opcode.STORE: STORE, Opcode.EXECUTE: EXECUTE, Opcode.END: END}
+    words: ClassVar = {Opcode.LOAD: LOAD, Opcode.STORE: STORE, Opcode.EXECUTE: EXECUTE, Opcode.END: END}
 
     def __init__(self, config: Config, scratch_words: int):
         depths = {
