@@ -1,24 +1,18 @@
 """A program's commands as a list: how the bytes are read, and what must hold of them before any has an effect."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 
-from .commands import END, EXECUTE, LOAD, STORE, UNIT_BYTES, LoadTarget, MemoryWindow, Opcode
+from .command_rules import COMMAND_WORDS, PRODUCTS, command_rules
+from .commands import UNIT_BYTES, MemoryWindow, Opcode
 from .config import Config
 from .errors import FieldError, ProgramError
-from .fields import Word
 
-__all__ = ["COMMAND_WORDS", "Command", "check_commands", "decode_commands"]
+__all__ = ["Command", "check_commands", "decode_commands"]
 
-#: The word of each command.
-COMMAND_WORDS: dict[Opcode, Word] = {Opcode.LOAD: LOAD, Opcode.STORE: STORE, Opcode.EXECUTE: EXECUTE, Opcode.END: END}
-
-#: The field that counts complete commands of a queue.
-WAITS = {Opcode.LOAD: "wait_load", Opcode.EXECUTE: "wait_execute", Opcode.STORE: "wait_store"}
-
-#: Windows that a LOAD may read, and that a STORE may write.
-READABLE = (MemoryWindow.PROGRAM, MemoryWindow.SCRATCH, MemoryWindow.INPUT)
-WRITABLE = (MemoryWindow.SCRATCH, MemoryWindow.OUTPUT)
+#: Queues, each with its count of commands.
+QUEUES = (Opcode.LOAD, Opcode.EXECUTE, Opcode.STORE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +42,6 @@ class Command:
             When a reserved bit is set.
         """
         return COMMAND_WORDS[self.opcode].unpack(self.word)
-
-    def field(self, name: str) -> int:
-        """Return one unsigned field."""
-        word = COMMAND_WORDS[self.opcode]
-        width = next(field.width for field in word.fields if field.name == name)
-        return self.word >> word.shift(name) & ((1 << width) - 1)
 
 
 def decode_commands(data: bytes) -> Iterator[Command]:
@@ -88,10 +76,16 @@ def decode_commands(data: bytes) -> Iterator[Command]:
 
 
 def check_commands(data: bytes, config: Config, window_bytes: Mapping[MemoryWindow, int]) -> list[Command]:
-    """Check what can be told of commands without running them, and return them.
+    """Check what can be told of commands without running them, and return them: the rules that the machine applies to each.
 
-    Reserved bits are zero; waits count only commands that stand before, so that no order of the queues ends in a standstill;
-    LOAD and STORE stay within windows that they may use.
+    Parameters
+    ----------
+    data : bytes
+        The commands, END last.
+    config : Config
+        The machine.
+    window_bytes : mapping
+        Size of every memory window.
 
     Raises
     ------
@@ -100,46 +94,36 @@ def check_commands(data: bytes, config: Config, window_bytes: Mapping[MemoryWind
     """
     if len(data) % UNIT_BYTES:
         raise ProgramError(f"COMMANDS: must be whole units of {UNIT_BYTES} bytes, not {len(data)} bytes; compile it again")
+    rules = {opcode: command_rules(opcode, config) for opcode in Opcode}
     commands = []
-    issued = dict.fromkeys(WAITS, 0)
+    issued = dict.fromkeys(QUEUES, 0)
     for command in decode_commands(data):
         name = f"COMMANDS: command {command.index} ({command.opcode.name})"
-
-        def fail(rule: str, name: str = name) -> ProgramError:
-            return ProgramError(f"{name}: {rule}; compile the network again")
-
-        word = COMMAND_WORDS[command.opcode]
-        if command.word >> word.used:
-            raise fail(f"reserved bits from bit {word.used} on must be zero")
-        for queue, field in WAITS.items():
-            if (issued[queue] - command.field(field)) % (1 << 16) >= 1 << 15:
-                raise fail(f"{field} must count {queue.name}s that stand before it, {issued[queue]}, not {command.field(field)}")
+        try:
+            fields = SimpleNamespace(**command.unpack())
+        except FieldError as error:
+            raise ProgramError(f"{name}: {error}; compile it again") from error
+        around = surroundings(command.opcode, fields, issued, window_bytes)
+        for rule in rules[command.opcode]:
+            if rule.broken(fields, around):
+                value = getattr(fields, rule.name.split()[-1], None)
+                raise ProgramError(
+                    f"{name}: {rule.name}{'' if value is None else f' = {value}'}: {rule.code.name}: {rule.code.doc} {rule.code.remedy}"
+                )
         if command.opcode in issued:
             issued[command.opcode] += 1
-        if command.opcode in (Opcode.LOAD, Opcode.STORE):
-            check_transfer(command, config, window_bytes, fail)
         commands.append(command)
     return commands
 
 
-def check_transfer(command: Command, config: Config, window_bytes: Mapping[MemoryWindow, int], fail: Callable[[str], ProgramError]) -> None:
-    """Check target, window and extent of a LOAD or STORE."""
-    try:
-        fields = command.unpack()
-    except FieldError as error:
-        raise fail(str(error)) from error
-    load = command.opcode is Opcode.LOAD
-    if fields["target"] > (max(LoadTarget) if load else 0):
-        raise fail(f"target must be {'a LoadTarget' if load else '0'}, not {fields['target']}")
-    window = MemoryWindow(fields["window"])
-    if window not in (READABLE if load else WRITABLE):
-        raise fail(f"window {window.name} must not be {'read' if load else 'written'}")
-    for name in ("offset", "row_stride"):
-        if fields[name] % config.beat_bytes:
-            raise fail(f"{name} must be a multiple of the bus width, {config.beat_bytes} bytes, not {fields[name]}")
-    for name in ("rows", "row_bytes"):
-        if fields[name] == 0:
-            raise fail(f"{name} must be at least 1, not 0")
-    end = fields["offset"] + (fields["rows"] - 1) * fields["row_stride"] + fields["row_bytes"]
-    if end > window_bytes[window]:
-        raise fail(f"must end within window {window.name}, at byte {window_bytes[window]}, not {end}")
+def surroundings(
+    opcode: Opcode, fields: SimpleNamespace, issued: Mapping[Opcode, int], window_bytes: Mapping[MemoryWindow, int]
+) -> SimpleNamespace:
+    """Return what the rules compare a command's fields with; windows begin at 0, for their places are not yet known."""
+    around = SimpleNamespace(**{f"issued_{queue.name.lower()}": count % (1 << 16) for queue, count in issued.items()})
+    for product in PRODUCTS[opcode]:
+        small, large = product.factors(fields)
+        setattr(around, product.name, (small & 0xFFFF) * large)
+    if opcode in (Opcode.LOAD, Opcode.STORE):
+        around.window_base, around.window_size = 0, window_bytes[MemoryWindow(fields.window)]
+    return around

@@ -49,13 +49,13 @@ def test_saving_what_is_wrong_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_windows() -> None:
     sizes = PROGRAM.window_bytes
-    assert PROGRAM.constants_offset == 256
-    assert sizes == {MemoryWindow.PROGRAM: 384, MemoryWindow.SCRATCH: 1024, MemoryWindow.INPUT: 320, MemoryWindow.OUTPUT: 320}
+    assert PROGRAM.constants_offset == 320
+    assert sizes == {MemoryWindow.PROGRAM: 640, MemoryWindow.SCRATCH: 1024, MemoryWindow.INPUT: 320, MemoryWindow.OUTPUT: 320}
     window = PROGRAM.program_window()
-    assert window.nbytes == 384
-    assert window[:256].tobytes() == PROGRAM.commands
-    assert window[256:356].tobytes() == PROGRAM.constants
-    assert not window[356:].any()
+    assert window.nbytes == 640
+    assert window[:288].tobytes() == PROGRAM.commands
+    assert window[320:584].tobytes() == PROGRAM.constants
+    assert not window[584:].any()
 
 
 def test_inputs_and_outputs_lie_in_their_windows() -> None:
@@ -76,9 +76,9 @@ def test_inputs_and_outputs_lie_in_their_windows() -> None:
 
 
 def test_layers_of_commands() -> None:
-    assert [layer.name for layer in map(PROGRAM.layer_of, range(5)) if layer] == ["conv", "conv", "conv", "output", "output"]
-    assert PROGRAM.layer_of(5) is PROGRAM.layer_of(-1) is None
-    assert [command.opcode for command in PROGRAM.decode()] == [Opcode.LOAD, Opcode.LOAD, Opcode.EXECUTE, Opcode.STORE, Opcode.END]
+    assert [layer.name for layer in map(PROGRAM.layer_of, range(6)) if layer] == ["conv"] * 4 + ["output"] * 2
+    assert PROGRAM.layer_of(6) is PROGRAM.layer_of(-1) is None
+    assert [command.opcode for command in PROGRAM.decode()] == [Opcode.LOAD] * 3 + [Opcode.EXECUTE, Opcode.STORE, Opcode.END]
 
 
 # ------------------------------------------------------------------------------------------------------------------------------
@@ -194,8 +194,8 @@ def test_forging_nothing_changes_nothing() -> None:
         (forge(meta(config=dataclasses.asdict(Config.preset("default")))), "META: digest of config must be the header's, "),
         (forge(meta(layers=[1])), "META: layers: must be an object, not int; compile it again"),
         (forge(meta(command_layers=["a"])), "META: command_layers must be integers, not 'a'; compile it again"),
-        (forge(meta(command_layers=[0])), "META: command_layers must have one layer for each of 5 commands, not 1; compile it again"),
-        (forge(meta(command_layers=[0, 0, 0, 0, 2])), "META: command_layers must be below 2, the number of layers, not 2"),
+        (forge(meta(command_layers=[0])), "META: command_layers must have one layer for each of 6 commands, not 1; compile it again"),
+        (forge(meta(command_layers=[0, 0, 0, 0, 0, 2])), "META: command_layers must be below 2, the number of layers, not 2"),
         (forge(described(shape=[1, 5, 7])), "META: inputs: image: shape must be four positive integers"),
         (forge(described(shape=["1", 5, 7, 6])), "META: inputs: image: shape must be four positive integers"),
         (forge(described(scale="1")), "META: inputs: scale must be float, not '1'; compile it again"),
@@ -207,8 +207,8 @@ def test_forging_nothing_changes_nothing() -> None:
             "META: inputs: image: stride must be a multiple of the bus width, 4 bytes, not 142; compile it again",
         ),
         (forge({Section.COMMANDS: load()}), "COMMANDS: the last command must be END, but the section ends after command 0;"),
-        (forge({Section.COMMANDS: load(offset=1 << 20) + end()}), "COMMANDS: command 0 (LOAD): must end within window PROGRAM, at byte "),
-        (forge({Section.CONSTANTS: b""}), "COMMANDS: command 0 (LOAD): must end within window PROGRAM, at byte 256, not 336;"),
+        (forge({Section.COMMANDS: load(offset=1 << 20) + end()}), "COMMANDS: command 0 (LOAD): rows = 1: WINDOW_RANGE: "),
+        (forge({Section.CONSTANTS: b""}), "COMMANDS: command 0 (LOAD): rows = 1: WINDOW_RANGE: "),
     ],
 )
 def test_forged_file(data: bytes, message: str) -> None:
