@@ -182,6 +182,6 @@ def test_contract_and_golden_model_load_neither_torch_nor_amaranth(package):
     assert not loaded & {"torch", "amaranth", "crisp_hw", "crisp_sim", "cocotb", "matplotlib"}
 
 
-def test_simulation_of_a_layer_loads_no_torch():
-    code = "import crisp_sim.harness, sys; print('torch' in sys.modules)"
+def test_running_a_program_loads_no_torch():
+    code = "import crisp.runtime, crisp_sim.machine, sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
