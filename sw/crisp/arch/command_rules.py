@@ -87,7 +87,7 @@ PRODUCTS: dict[Opcode, tuple[Product, ...]] = {
     Opcode.LOAD: (
         Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
         Product("row_reach", lambda f: (f.rows - 1, f.destination_stride)),
-        Product("patch_reach", lambda f: (f.patch_words - 1, f.destination_stride)),
+        Product("patch_reach", lambda f: (f.patch_words - (f.patch_words != 0), f.destination_stride)),
         Product("patch_words", lambda f: (f.rows, f.patches)),
     ),
     Opcode.STORE: (
