@@ -177,7 +177,7 @@ EXECUTE = Word(
         Field("step_base", 16, "First step in the weight buffer."),
         Field("count_base", 12, "First count."),
         Field("entry_base", 14, "First entry."),
-        Field("channel_base", 14, "First channel."),
+        Field("channel_base", 14, "First channel, a multiple of the array's rows."),
         Field("run_base", 14, "First run."),
         # The walk over output pixels. Lane l of a pixel tile begins l pixels after its first.
         Field("width", 14, "Output pixels of a row; behind them the walk wraps to the next row."),

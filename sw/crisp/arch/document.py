@@ -1,10 +1,14 @@
 """``docs/formats.md``, written from the declarations that code and gateware are made of."""
 
+import enum
+
 import numpy as np
 
+from .commands import END, EXECUTE, LOAD, RUN, STORE, UNIT_BYTES, ExecuteKind, LoadTarget, MemoryWindow, Opcode, Sharing
 from .counters import COUNTERS, IDLE_CAUSES
 from .fields import CHANNEL, COUNT, ENTRY, WORDS, Word
-from .packing import PackedWeights, pack, schedule, step_bytes
+from .loads import offset_bits, offset_steps
+from .packing import PackedWeights, pack, schedule
 from .pattern import Pattern
 
 __all__ = ["formats_markdown"]
@@ -49,7 +53,7 @@ A layer's weights in memory are three parts, one after the other without padding
 |---|---|---|---|
 | counts | block rows, ceil(O / B) | {count_bytes} | word `count`: kept blocks of the block row |
 | entries | sum of the counts | {entry_bytes} | word `entry`: one kept block, ascending within its block row |
-| steps | as below | rows + ceil(rows x log2 M / 8) | one weight for each row of the array |
+| steps | as below | rows, and words of offsets | one weight for each row of the array |
 
 ### Order of the steps
 
@@ -64,24 +68,41 @@ The last block column has ceil(K / M) - (block columns - 1) x B / M groups; grou
 
 ### A step
 
-First the values of rows 0, 1, ... `rows - 1`, one signed byte each. Then their offsets, log2 M bits each, from bit 0 of the first byte
-on: the offset of row r lies in the bits from r x log2 M on. Then zeros to the next byte. An offset is the place of the weight in its group:
-the weight meets the activation K = group x M + offset.
+Steps lie in words of `rows` bytes. The values of a step are a word: one signed byte for each of the rows 0, 1, ... `rows - 1`. Before the
+values of every few steps stands a word of their offsets. An offset takes log2 M bits, or 4 where M = 8; that of row r of the j-th of
+these steps lies in the bits from (j x rows + r) x bits on, bit 0 being the lowest of the first byte. What is left of the last word of
+offsets is zero. An offset is the place of the weight in its group: the weight meets the activation K = group x M + offset.
 
-| array | step, bytes |
-|---|---|
+Where all kept blocks of a layer have N = M there are no words of offsets (`LoadTarget.DENSE_STEPS`): step s has the offset s mod M.
+
+| M | bits of an offset | steps after a word of offsets | bytes a step |
+|---|---|---|---|
 {step_sizes}
 
 ### Padding
 
-- In each row the non-zeros of a group come first, offsets ascending. Slots that are left hold value 0, offset 0.
-- Rows of the last row tile beyond O hold value 0, offset 0. The zeros that pad K to whole groups take no slot from a weight.
+- Where N < M, the non-zeros of a group come first in each row, offsets ascending. Slots that are left hold value 0, offset 0.
+- Where N = M, slot j holds the weight at offset j, and offset j, also where the weight is 0.
+- Rows of the last row tile beyond O hold zeros likewise. The zeros that pad K to whole groups take no slot from a weight.
 - Where a block's N is more than its weights need (`Pattern.infer` raises N to make block rows equal), slots are left, and nothing else
   changes.
 
 So a matrix and its pattern have one packed form. `PackedWeights.from_bytes` packs again what it read, and refuses all else.
 
 """
+
+COMMANDS = """\
+## Commands
+
+A program is a list of commands, each of whole units of {unit_bytes} bytes. What they do, and in which order, is in
+`sw/crisp/arch/commands.py`. Fields that name one of several things:
+
+{enums}
+
+"""
+
+#: What the fields of commands choose from.
+ENUMS = (Opcode, MemoryWindow, LoadTarget, ExecuteKind, Sharing)
 
 COUNTER_NOTE = """\
 `{terms}` add up to `total`, to the cycle: each cycle counts
@@ -94,6 +115,11 @@ def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     """Lay out a Markdown table."""
     lines = [f"| {' | '.join(str(cell) for cell in line)} |\n" for line in (header, *rows)]
     return "".join([lines[0], "|" + "---|" * len(header) + "\n", *lines[1:]])
+
+
+def enum_line(kind: type[enum.IntEnum]) -> str:
+    """List the values of an enum in a line."""
+    return f"- `{kind.__name__}`: {', '.join(f'{member.value} {member.name}' for member in kind)}"
 
 
 def word_table(word: Word) -> str:
@@ -143,14 +169,18 @@ def drawing(weights: np.ndarray, pattern: Pattern) -> str:
 def step_table(packed: PackedWeights) -> str:
     """List the steps of a small matrix with what each is for and the bytes that it takes."""
     rows: list[tuple[object, ...]] = []
-    encoded = iter(zip(packed.values, packed.offsets, packed.encode_steps(), strict=True))
-    block_groups = packed.pattern.block_groups
+    words = iter(packed.encode_steps())
+    steps = zip(packed.values, packed.offsets, strict=True)
+    block_groups, together, number = packed.pattern.block_groups, offset_steps(packed.group), 0
     for groups, slots, first in schedule(packed.pattern, packed.rows):
         for group, slot in zip(groups, slots, strict=True):
-            values, offsets, data = next(encoded)
-            where = (len(rows), f"{first} to {first + packed.rows - 1}", group // block_groups, group, slot)
-            rows.append((*where, " ".join(map(str, values)), " ".join(map(str, offsets)), f"`{data.tobytes().hex(' ')}`"))
-    return table(("step", "rows", "block", "group", "slot", "values", "offsets", "bytes"), rows)
+            values, offsets = next(steps)
+            where = (number, f"{first} to {first + packed.rows - 1}", group // block_groups, group, slot)
+            stored = f"`{next(words).tobytes().hex(' ')}`" if number % together == 0 else ""
+            data = f"`{next(words).tobytes().hex(' ')}`"
+            rows.append((*where, " ".join(map(str, values)), " ".join(map(str, offsets)), stored, data))
+            number += 1
+    return table(("step", "rows", "block", "group", "slot", "values", "offsets", "word of offsets", "word of values"), rows)
 
 
 def example() -> str:
@@ -181,9 +211,8 @@ def example() -> str:
 
 def formats_markdown() -> str:
     """Return the page that describes every format, ``docs/formats.md``."""
-    arrays = [(4, 4), (8, 4), (16, 2), (16, 4), (16, 8), (16, 16)]
     step_sizes = "\n".join(
-        f"| {rows} rows, M = {group} | {rows} + {step_bytes(rows, group) - rows} = {step_bytes(rows, group)} |" for rows, group in arrays
+        f"| {group} | {offset_bits(group)} | {offset_steps(group)} | rows x {1 + 1 / offset_steps(group):g} |" for group in (2, 4, 8, 16)
     )
     sections = [
         INTRODUCTION,
@@ -191,8 +220,10 @@ def formats_markdown() -> str:
         PACKED.format(count_bytes=COUNT.num_bytes, entry_bytes=ENTRY.num_bytes, step_sizes=step_sizes),
         example(),
         "## Words\n\n",
-        *(word_table(word) for word in WORDS),
+        *(word_table(word) for word in (*WORDS, RUN)),
         f"The last row tile's channels beyond O have a `{CHANNEL.name}` word of zeros.\n\n",
+        COMMANDS.format(unit_bytes=UNIT_BYTES, enums="\n".join(enum_line(kind) for kind in ENUMS)),
+        *(word_table(word) for word in (LOAD, EXECUTE, STORE, END)),
         "## Counters\n\n",
         word_table(COUNTERS),
         COUNTER_NOTE.format(terms="`, `".join(("active", *IDLE_CAUSES))),

@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import FieldError, PatternError
 from .fields import COUNT, ENTRY
+from .loads import decode_steps, encode_steps
 from .pattern import Pattern, check, check_uniform
 
 __all__ = ["PackedWeights", "Sizes", "pack", "unpack"]
@@ -25,7 +26,7 @@ class Sizes:
     value_bits : int
         Bits of the int8 values.
     offset_bits : int
-        Bits of the offsets, ceil(log2 M) a slot.
+        Bits of the offsets, ceil(log2 M) a slot; none where all blocks are dense, as slot j then has offset j.
     index_bits : int
         Least bits of the block indices: ceil(log2(block columns)) a kept block; and of each block's N where a layer
         mixes several.
@@ -50,7 +51,8 @@ class PackedWeights:
     """A weight matrix as the array reads it.
 
     Steps stand in the order of work: block row, row tile of that block row, kept block (ascending), group, slot.
-    A step holds one weight for each of the array's rows. Padding rows and unused slots hold value 0, offset 0.
+    A step holds one weight for each of the array's rows. Where N < M, padding rows and unused slots hold value 0, offset 0. Where
+    N = M, slot j holds the weight at offset j, also a zero.
 
     Parameters
     ----------
@@ -112,6 +114,11 @@ class PackedWeights:
         """Row tiles that hold at least one row of the matrix: ceil(O / rows)."""
         return -(-self.shape[0] // self.rows)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether N = M in all kept blocks, so that offsets are known and need not be stored."""
+        return bool((ENTRY.unpack_array(self.entries)["n_minus_1"] == self.group - 1).all())
+
     @cached_property
     def sizes(self) -> Sizes:
         """Bits that this takes, by kind."""
@@ -124,9 +131,9 @@ class PackedWeights:
         return Sizes(
             slots=slots,
             value_bits=8 * slots,
-            offset_bits=offset_width * slots,
+            offset_bits=0 if self.is_dense else offset_width * slots,
             index_bits=index_width * len(self.entries),
-            stored_bits=words + len(self.values) * 8 * step_bytes(self.rows, self.group),
+            stored_bits=words + 8 * self.encode_steps().size,
         )
 
     def to_bytes(self) -> bytes:
@@ -134,15 +141,12 @@ class PackedWeights:
         return self.counts.astype("<u2").tobytes() + self.entries.astype("<u2").tobytes() + self.encode_steps().tobytes()
 
     def encode_steps(self) -> np.ndarray:
-        """Return the steps as bytes, ``uint8`` of shape (steps, step_bytes).
+        """Return the steps as they lie in memory, ``uint8`` of shape (words, rows).
 
-        A step is the values of rows 0, 1, ..., one byte each, then the offsets of rows 0, 1, ..., log2 M bits each
-        from bit 0 of the first byte on, then zeros to the next byte.
+        Some steps' offsets in a word, then their values, a word each, and so on (see `encode_steps` of ``loads``). Without words of
+        offsets where all blocks are dense.
         """
-        width = int(math.log2(self.group))
-        bits = (self.offsets[:, :, None] >> np.arange(width, dtype=np.uint8)) & 1
-        packed = np.packbits(bits.reshape(len(self.offsets), -1), axis=1, bitorder="little")
-        return np.concatenate([self.values.view(np.uint8), packed], axis=1)
+        return self.values.view(np.uint8) if self.is_dense else encode_steps(self.values, self.offsets, self.group)
 
     @classmethod
     def from_bytes(cls, data: bytes, shape: tuple[int, int], block: int, group: int, rows: int, *, layer: str = "layer") -> Self:
@@ -184,7 +188,7 @@ class PackedWeights:
             raise PatternError(
                 f"{layer}: row {first + lane}, group {np.concatenate([groups for groups, _, _ in tiles])[step]}: rule packed: step {step} "
                 f"holds value {packed.values[step, lane]} and offset {packed.offsets[step, lane]}; the non-zeros of a group stand first "
-                f"with ascending offsets, then zeros with offset 0, as in padding"
+                f"with ascending offsets, then zeros with offset 0, as in padding; but where N = M slot j has offset j"
             )
         return packed
 
@@ -203,23 +207,22 @@ class PackedWeights:
         if len(data) < size:
             raise PatternError(f"packed weights must hold {size} bytes of counts and entries, not {len(data)} bytes in all")
         entries = np.frombuffer(data, "<u2", num_entries, COUNT.num_bytes * pattern.block_rows)
-        step = step_bytes(rows, group)
-        if (len(data) - size) % step:
-            raise PatternError(f"steps must fill whole {step}-byte words, not {len(data) - size} bytes")
-        steps = np.frombuffer(data, np.uint8, offset=size).reshape(-1, step)
-        width = int(math.log2(group))
-        bits = np.unpackbits(steps[:, rows:], axis=1, bitorder="little")
-        padding = bits[:, rows * width :].any(axis=1)
-        if padding.any():
-            raise PatternError(f"step {padding.argmax()}: bits after the last offset must be zero")
-        offsets = (bits[:, : rows * width].reshape(len(steps), rows, width) << np.arange(width, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
-        values = np.ascontiguousarray(steps[:, :rows]).view(np.int8)
-        return cls(shape, block, group, rows, counts, entries, values, offsets)
-
-
-def step_bytes(rows: int, group: int) -> int:
-    """Bytes of a step in memory: ``rows`` values, then ``rows`` offsets of log2 M bits."""
-    return rows + -(-rows * int(math.log2(group)) // 8)
+        if (len(data) - size) % rows:
+            raise PatternError(f"steps must fill whole {rows}-byte words, not {len(data) - size} bytes")
+        words = np.frombuffer(data, np.uint8, offset=size).reshape(-1, rows)
+        # Offsets of dense blocks are known; a layer of nothing else has no words of offsets.
+        known = np.broadcast_to((np.arange(len(words)) % group).astype(np.uint8)[:, None], words.shape)
+        packed = cls(shape, block, group, rows, counts, entries, words.view(np.int8), known)
+        if packed.is_dense or not len(words):
+            return packed
+        packed = dataclasses.replace(packed, **dict(zip(("values", "offsets"), decode_steps(words, group), strict=True)))
+        again = packed.encode_steps()
+        if len(again) != len(words):
+            raise PatternError("the last word of offsets must stand before a step")
+        wrong = (again != words).any(axis=1)
+        if wrong.any():
+            raise PatternError(f"word {wrong.argmax()} of the steps: bits that no offset has must be zero")
+        return packed
 
 
 def schedule(pattern: Pattern, rows: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
@@ -276,10 +279,12 @@ def pack(weights: np.ndarray, pattern: Pattern, *, rows: int, layer: str = "laye
     padded = np.zeros((num_rows, pattern.groups * pattern.group), np.int8)
     padded[: pattern.shape[0], : pattern.shape[1]] = weights
     groups = padded.reshape(num_rows, pattern.groups, pattern.group)
-    # Non-zeros first, each in the order of K; a stable sort makes the packed form unique.
-    offsets = np.argsort(groups == 0, axis=2, kind="stable").astype(np.uint8)
+    # Non-zeros first, each in the order of K; a stable sort makes the packed form unique. Dense blocks stay in the order of K.
+    n_of_groups = np.repeat(np.repeat(pattern.n, pattern.column_groups, axis=1), pattern.block, axis=0)
+    is_sparse = n_of_groups[:num_rows, :, None] < pattern.group
+    offsets = np.argsort((groups == 0) & is_sparse, axis=2, kind="stable").astype(np.uint8)
     values = np.take_along_axis(groups, offsets, axis=2)
-    offsets[values == 0] = 0
+    offsets[(values == 0) & is_sparse] = 0
     tiles = schedule(pattern, rows)
     row, column = np.nonzero(pattern.n)
     return PackedWeights(

@@ -33,13 +33,19 @@ def test_preset_sizes() -> None:
 
 
 def test_what_follows_from_the_fields() -> None:
-    config = Config(rows=8, columns=14, group_size=8, drain_rows=2)
-    assert config.macs == 112
+    config = Config(rows=16, columns=14, group_size=8, drain_rows=2)
+    assert config.macs == 224
     assert config.offset_width == 3
-    assert config.bank_rows == 4
-    assert config.lane_groups == 4  # 14 lanes, 4 cycles each
-    column, weight, entry, channel = 14 * 2304 * 8, 8192 * 8 * (8 + 3) // 8, 2 * (4096 + 128), 8 * 2048
-    assert config.on_chip_bytes == column + weight + entry + channel + 8 * 14 * config.output_tiles
+    assert config.bank_rows == 8
+    assert config.banks == 16
+    assert config.tile_words == 2
+    assert config.beat_bytes == 16
+    assert config.activation_words == 16 * 10240
+    # A tile leaves 39 cycles after its last step, which is five times the time of a tile, and goes out in one more.
+    assert config.output_tiles == 7
+    activation, column, weight = 16 * 10240 * 8, 14 * 2304 * 8, 9216 * 16 * (8 + 3) // 8
+    entry, channel, table = 2 * (4096 + 512), 8 * (2048 + 2048), 256 * 14 * 2
+    assert config.on_chip_bytes == activation + column + weight + entry + channel + table + 16 * 14 * config.output_tiles
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -58,6 +64,13 @@ def test_every_field_is_a_positive_integer(name: str, value: object) -> None:
         ({"group_size": 32}, "group_size must be one of 2, 4, 8, 16, not 32"),
         ({"drain_rows": 3}, "drain_rows must be a power of two that divides rows = 16, not 3"),
         ({"drain_rows": 32}, "drain_rows must be a power of two that divides rows = 16, not 32"),
+        ({"group_size": 16}, "rows / drain_rows must be at least group_size = 16, so that a drain bank fills whole words, not 8"),
+        ({"axi_data_width": 48}, "axi_data_width must be one of 32, 64, 128, 256, 512, not 48"),
+        ({"column_buffer_depth": 8193}, "column_buffer_depth must not exceed 8192, which commands can address, not 8193"),
+        (
+            {"activation_buffer_depth": 2**18 + 1},
+            "activation_buffer_depth x 16 banks must not exceed 4194304 words, which commands can address, not 4194320",
+        ),
         ({"channel_buffer_depth": 2040}, "channel_buffer_depth must be a multiple of rows = 16, not 2040"),
     ],
 )
@@ -95,25 +108,26 @@ def test_files_that_are_refused_are_named(tmp_path: Path) -> None:
         Config.load(path)
     for preset, shown in (('"huge"', "'huge'"), ("[1]", "[1]")):
         path.write_text(f"preset = {preset}\n")
-        with raises(f"{path}: preset must be one of tiny, default, ecp5, not {shown}; a TOML file works as well"):
+        with raises(f"{path}: preset must be one of tiny, default, edge, ecp5, not {shown}; a TOML file works as well"):
             Config.load(path)
     for content in (b"rows: 8\n", b"\xff\xfe"):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: not a TOML file: "):
             Config.load(path)
     for missing in (tmp_path / "none.toml", tmp_path):
-        with raises(f"configuration {str(missing)!r} is neither a preset (tiny, default, ecp5) nor a file"):
+        with raises(f"configuration {str(missing)!r} is neither a preset (tiny, default, edge, ecp5) nor a file"):
             Config.load(missing)
 
 
 def test_unknown_preset() -> None:
-    with raises("preset must be one of tiny, default, ecp5, not 'huge'; a TOML file works as well"):
+    with raises("preset must be one of tiny, default, edge, ecp5, not 'huge'; a TOML file works as well"):
         Config.preset("huge")
 
 
 def test_digest_differs_for_each_field() -> None:
-    larger = {name: 2 * getattr(Config(), name) for name in FIELDS}
-    digests = [Config().digest, *(dataclasses.replace(Config(), **{name: value}).digest for name, value in larger.items())]
+    half = dataclasses.replace(Config(), drain_rows=1)
+    larger = {name: 2 * getattr(half, name) for name in FIELDS}
+    digests = [half.digest, *(dataclasses.replace(half, **{name: value}).digest for name, value in larger.items())]
     assert len(set(digests)) == len(FIELDS) + 1
     assert all(0 <= digest < 2**32 for digest in digests)
 

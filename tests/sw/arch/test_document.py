@@ -1,7 +1,7 @@
 import dataclasses
 from pathlib import Path
 
-from crisp.arch import COUNTERS, PRESETS, WORDS, Config, PackedWeights, unpack
+from crisp.arch import COUNTERS, END, EXECUTE, LOAD, PRESETS, RUN, STORE, WORDS, Config, PackedWeights, unpack
 from crisp.arch.document import example_weights, formats_markdown
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -12,7 +12,7 @@ def test_formats_page_is_up_to_date() -> None:
 
 
 def test_every_field_is_listed() -> None:
-    for word in (*WORDS, COUNTERS):
+    for word in (*WORDS, RUN, LOAD, EXECUTE, STORE, END, COUNTERS):
         section = formats_markdown().split(f"### `{word.name}`: {word.width} bits\n")[1].split("#")[0]
         for field in word.fields:
             assert f"| `{field.name}` | {'yes' if field.signed else 'no'} | {field.low} to {field.high} | {field.doc} |" in section
@@ -20,7 +20,7 @@ def test_every_field_is_listed() -> None:
 
 def test_bytes_of_the_example_are_the_example() -> None:
     page = formats_markdown().split("### Example")[1].split("## Words")[0]
-    data = bytes.fromhex("".join(line.split("`")[1] for line in page.splitlines() if line.endswith("` |")))
+    data = bytes.fromhex("".join("".join(line.split("`")[1::2]) for line in page.splitlines() if line.endswith("` |")))
     weights, pattern = example_weights()
     read = PackedWeights.from_bytes(data, pattern.shape, pattern.block, pattern.group, 4)
     assert read.pattern == pattern

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sw.arch.matrices import PROPERTY
 
-from crisp.arch import CHANNEL, COUNT, COUNTERS, ENTRY, LAYER, WORDS, Field, FieldError, Word
+from crisp.arch import CHANNEL, COUNT, COUNTERS, ENTRY, EXECUTE, WORDS, Field, FieldError, Word
 
 ALL = (*WORDS, COUNTERS)
 OF_ARRAYS = tuple(word for word in ALL if word.width <= 64)
@@ -82,7 +82,7 @@ def test_missing_and_unknown_fields() -> None:
 
 
 def test_reserved_bits_are_zero() -> None:
-    for word, bit in ((COUNT, 13), (CHANNEL, 54), (CHANNEL, 63), (LAYER, 119), (ENTRY, 16)):
+    for word, bit in ((COUNT, 13), (CHANNEL, 54), (CHANNEL, 63), (EXECUTE, 1023), (ENTRY, 16)):
         message = f"{word.name}: reserved bits from bit {word.used} on must be zero, but the word is {1 << bit:#x}"
         with raises(message):
             word.unpack(1 << bit)
@@ -92,11 +92,11 @@ def test_reserved_bits_are_zero() -> None:
 
 
 def test_arrays_hold_no_wider_words() -> None:
-    message = "layer: an array holds words of 8, 16, 32 or 64 bits, not 128"
+    message = "execute: an array holds words of 8, 16, 32 or 64 bits, not 1024"
     with raises(message):
-        LAYER.pack_array(**{field.name: [field.low] for field in LAYER.fields})
+        EXECUTE.pack_array(**{field.name: [field.low] for field in EXECUTE.fields})
     with raises(message):
-        LAYER.unpack_array(np.zeros(1, np.uint64))
+        EXECUTE.unpack_array(np.zeros(1, np.uint64))
 
 
 def test_width_of_a_word() -> None:
@@ -115,7 +115,7 @@ def test_every_field_is_documented_once(word: Word) -> None:
     assert all(field.doc.endswith(".") and field.width > 0 for field in word.fields)
 
 
-def test_entry_reaches_as_far_as_layer_counts() -> None:
+def test_entry_reaches_as_far_as_others_count() -> None:
     index = next(field for field in ENTRY.fields if field.name == "index")
-    for word, name in ((LAYER, "block_columns"), (COUNT, "blocks")):
-        assert next(field for field in word.fields if field.name == name).high >= index.high + 1
+    for word, name in ((EXECUTE, "block_columns"), (COUNT, "blocks")):
+        assert next(field for field in word.fields if field.name == name).high >= index.high

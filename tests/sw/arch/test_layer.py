@@ -3,11 +3,25 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.sw.arch.matrices import PROPERTY, Matrix, fill, matrices
 
-from crisp.arch import CHANNEL, LAYER, CapacityError, Config, LayerError, Pattern, ProductLayer, check_capacity, layer_command, pack
+from crisp.arch import (
+    CHANNEL,
+    EXECUTE,
+    CapacityError,
+    Config,
+    ExecuteKind,
+    LayerError,
+    Opcode,
+    Pattern,
+    ProductLayer,
+    Sharing,
+    check_capacity,
+    layer_command,
+    pack,
+)
 
 
 def raises(message: str, error: type[Exception] = LayerError):
@@ -132,28 +146,28 @@ def test_packed_for_another_array() -> None:
 @given(matrices(), st.integers(1, 10**6), st.integers(1, 33))
 def test_command(matrix: Matrix, num_pixels: int, columns: int) -> None:
     pattern, rows = matrix.pattern, matrix.rows
+    assume(rows >= pattern.group)
     layer = layer_of(matrix, output_zero_point=-3, clamp_min=-3, clamp_max=90)
     config = Config(rows=rows, columns=columns, group_size=pattern.group, drain_rows=1)
     command = layer_command(layer, config, num_pixels)
-    assert LAYER.unpack(LAYER.pack(**command)) == command
-    assert (command["pixel_tiles"] - 1) * columns < num_pixels <= command["pixel_tiles"] * columns
+    assert EXECUTE.unpack(EXECUTE.pack(**command)) == command
+    assert (command["opcode"], command["kind"], command["sharing"]) == (Opcode.EXECUTE, ExecuteKind.PRODUCT, Sharing.SHARED)
+    assert command["pixels"] == num_pixels
     assert (command["row_tiles"] - 1) * rows < pattern.shape[0] <= command["row_tiles"] * rows
     assert command["block_tiles"] * rows == pattern.block
     block_groups = 2 ** command["block_groups_log2"]
     assert block_groups * pattern.group == pattern.block
     assert (command["block_columns"] - 1) * block_groups + command["tail_groups"] == pattern.groups == command["window_words"]
-    assert command["windows"] * pattern.groups <= config.column_buffer_depth
-    assert command["windows"] == 64 or (command["windows"] + 1) * pattern.groups > config.column_buffer_depth
-    assert (command["output_zero_point"], command["clamp_min"], command["clamp_max"]) == (-3, -3, 90)
+    assert (command["zero_point"], command["clamp_min"], command["clamp_max"]) == (-3, -3, 90)
 
 
 def test_commands_that_are_refused() -> None:
     layer = layer_of(dense(4, 16, rows=16))
     with raises("conv1: needs at least 1 output pixel, not 0"):
         layer_command(layer, Config(), 0)
-    with raises("conv1: layer.pixel_tiles must be in 0..16777215, not 16777216; split the layer"):
-        layer_command(layer, Config(columns=1), 2**24)
-    assert layer_command(layer, Config(columns=1), 2**24 - 1)["pixel_tiles"] == 2**24 - 1
+    with raises("conv1: execute.pixels must be in 0..1048575, not 1048576; split the layer"):
+        layer_command(layer, Config(), 2**20)
+    assert layer_command(layer, Config(), 2**20 - 1)["pixels"] == 2**20 - 1
 
 
 def test_layers_cannot_change() -> None:
