@@ -52,6 +52,38 @@ def demo(
 
 
 @app.command()
+def run(
+    program: Annotated[Path, typer.Argument(help="Program file, .crisp.")],
+    backend: Annotated[str, typer.Option(help="golden or verilator.")] = "verilator",
+    input: Annotated[list[str] | None, typer.Option(help="Array (.npy): int8, or real numbers; NAME=FILE where there are several.")] = None,
+    output: Annotated[list[str] | None, typer.Option(help="Array (.npy) to write; NAME=FILE where there are several.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Record to write: cycles, counters, layers.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare every bit with the golden machine.")] = False,
+    seed: Annotated[int, typer.Option(help="Source of random inputs, where none are given.")] = 1,
+    latency: Annotated[int, typer.Option(help="Cycles until memory answers.")] = 40,
+    bandwidth: Annotated[float, typer.Option(help="Bus words a cycle, both directions together; 2 is all that the bus has.")] = 1.0,
+    trace: Annotated[Path | None, typer.Option(help="Waves to write, VCD; large.")] = None,
+) -> None:
+    """Run a compiled network on the golden machine or on the simulated one."""
+    from crisp.run import RunOptions, run_file
+    from crisp_sim.machine import MemoryModel
+
+    options = RunOptions(
+        program=program,
+        backend=backend,
+        inputs=input or (),
+        outputs=output or (),
+        record=json,
+        check=check,
+        seed=seed,
+        memory=MemoryModel(latency=latency, bandwidth=bandwidth),
+        trace=trace,
+    )
+    if not run_file(options, wide_console()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     output: Annotated[Path | None, typer.Option(help="Checkpoint to write.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
