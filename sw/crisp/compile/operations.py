@@ -16,7 +16,7 @@ FLOAT = (Level.FLOAT,)
 INTEGERS = (Level.INTEGER, Level.FIXED)
 
 #: Functions of one value: ReLU and clamp may be merged into what stands before them, any of them becomes a table.
-ELEMENTWISE = ("Relu", "Clip", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh")
+ELEMENTWISE = ("Relu", "Clip", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Gelu", "Tanh")
 
 #: Operations that end in scaling, rounding and clamping.
 REQUANTIZED = ("Conv", "Gemm", "Add", "AveragePool", "GlobalAveragePool", "ReduceMean")
@@ -153,6 +153,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "Identity": Operation(levels=FLOAT, shape=same),
     "Transpose": Operation(levels=FLOAT, shape=transposed, attributes=("perm",)),
     "BatchNormalization": Operation(levels=FLOAT, shape=same, attributes=("epsilon",)),
+    "Mul": Operation(levels=FLOAT, shape=broadcast),
     **{name: Operation(levels=FLOAT, shape=same) for name in ELEMENTWISE},
     # Until they are recognised as one of those below.
     "Gemm": Operation(levels=BOTH, shape=linear, attributes=("transposed",)),

@@ -176,13 +176,15 @@ def read_elementwise(**defaults: float) -> Callable[[Node, Graph], None]:
     return read
 
 
-def read_add(node: Node, graph: Graph) -> None:
-    """Sum of two tensors."""
-    take(node)
+def read_gelu(node: Node, graph: Graph) -> None:
+    """GELU, exact or by tanh."""
+    (approximate,) = take(node, approximate=b"none")
+    want(node, "approximate", approximate, (b"none", b"tanh"))
+    node.attributes = {"tanh": approximate == b"tanh"}
 
 
-def read_identity(node: Node, graph: Graph) -> None:
-    """Nothing."""
+def read_plain(node: Node, graph: Graph) -> None:
+    """An operation without attributes."""
     take(node)
 
 
@@ -286,7 +288,7 @@ def read_quantization(node: Node, graph: Graph) -> None:
 
 
 READERS: Mapping[str, Callable[[Node, Graph], None]] = {
-    "Add": read_add,
+    "Add": read_plain,
     "AveragePool": read_average_pool,
     "BatchNormalization": read_batch_normalization,
     "Clip": read_clip,
@@ -295,20 +297,23 @@ READERS: Mapping[str, Callable[[Node, Graph], None]] = {
     "Dropout": read_dropout,
     "Elu": read_elementwise(alpha=1.0),
     "Flatten": read_flatten,
+    "Gelu": read_gelu,
     "Gemm": read_gemm,
-    "GlobalAveragePool": read_identity,
+    "GlobalAveragePool": read_plain,
     "HardSigmoid": read_elementwise(alpha=0.2, beta=0.5),
     "HardSwish": read_elementwise(),
-    "Identity": read_identity,
+    "Identity": read_plain,
     "LeakyRelu": read_elementwise(alpha=0.01),
     "MatMul": read_matmul,
     "MaxPool": read_max_pool,
+    "Mul": read_plain,
     "QuantizeLinear": read_quantization,
     "ReduceMean": read_reduce_mean,
     "Relu": read_elementwise(),
     "Reshape": read_reshape,
     "Sigmoid": read_elementwise(),
     "Squeeze": read_squeeze,
+    "Swish": read_elementwise(alpha=1.0),
     "Tanh": read_elementwise(),
     "Transpose": read_transpose,
     "Unsqueeze": read_unsqueeze,

@@ -124,7 +124,7 @@ class Exporter:
         else:
             result = self.curve(node, inputs[0])
         if not isinstance(node, QuantizedMaxPool):
-            result = self.clamp(node.name, result, node.clamp)
+            result = self.clamp(node, result, node.clamp)
         self.quantize(node.name, result)
 
     def operation(self, kind: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -135,7 +135,7 @@ class Exporter:
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """Add a constant; return its name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(value, name))
         return name
 
     def quantize(self, name: str, result: str) -> None:
@@ -169,19 +169,19 @@ class Exporter:
 
     def curve(self, node: QuantizedTable, source: str) -> str:
         """Add a function of one value."""
-        result = source
-        for kind, attributes in CURVES[node.function]:
-            inputs = [source, result] if kind == "Mul" else [result]
-            output = f"{node.name}/{kind}"
-            self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        result, steps = source, CURVES[node.function]
+        for number, (kind, attributes) in enumerate(steps, 1):
+            inputs, output = ([source, result] if kind == "Mul" else [result]), f"{node.name}/{kind}"
+            name = node.name if number == len(steps) else output
+            self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
             result = output
         return result
 
-    def clamp(self, name: str, source: str, limits: Clamp) -> str:
-        """Add limits, when there are any; return their output."""
+    def clamp(self, node: QuantizedNode, source: str, limits: Clamp) -> str:
+        """Add limits, when there are any; return their output. A node that is nothing else gives them its name."""
         if limits == NO_CLAMP:
             return source
-        output = f"{name}/limited"
+        name, output = node.name, f"{node.name}/limited"
         bounds = (
             []
             if limits == RELU
@@ -190,7 +190,8 @@ class Exporter:
                 for what, bound in (("low", limits.low), ("high", limits.high))
             ]
         )
-        self.nodes.append(helper.make_node("Clip" if bounds else "Relu", [source, *bounds], [output], name=f"{name}/limit"))
+        label = name if source == real(node.inputs[0]) else f"{name}/limit"
+        self.nodes.append(helper.make_node("Clip" if bounds else "Relu", [source, *bounds], [output], name=label))
         return output
 
 
@@ -216,13 +217,20 @@ def output_size(node: QuantizedNode, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def linear_tail(model: QuantizedModel, sizes: Mapping[str, tuple[int, int]]) -> set[str]:
-    """Return the products at the end that see all pixels in one window, and behind which stand only others of them."""
+    """Return the linear layers at the end, which see all pixels in one window, and the tables between and behind them."""
     tail: set[str] = set()
     for node in reversed(model.nodes):
         users = [user.name for user in model.nodes if node.name in user.inputs]
-        if isinstance(node, QuantizedProduct) and all(user in tail for user in users):
-            geometry = node.convolution
-            whole = geometry.kernel == sizes[node.inputs[0]] and not any(map(any, geometry.borders))
-            if whole and geometry.groups == 1:
-                tail.add(node.name)
+        if all(user in tail for user in users) and (is_linear(node, sizes) or isinstance(node, QuantizedTable)):
+            tail.add(node.name)
+    for node in model.nodes:
+        if isinstance(node, QuantizedTable) and node.inputs[0] not in tail:
+            tail.discard(node.name)
     return tail
+
+
+def is_linear(node: QuantizedNode, sizes: Mapping[str, tuple[int, int]]) -> bool:
+    """Tell whether a node is a convolution with a kernel as large as its image."""
+    if not isinstance(node, QuantizedProduct) or node.convolution.groups > 1:
+        return False
+    return node.convolution.kernel == sizes[node.inputs[0]] and not any(map(any, node.convolution.borders))

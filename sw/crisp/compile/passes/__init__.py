@@ -13,6 +13,7 @@ from .fuse_quantization import fuse_quantization
 from .hoist_quantization import hoist_quantization
 from .merge_bias import merge_bias
 from .merge_clamps import merge_clamps
+from .recognise_functions import recognise_functions
 from .recognise_pooling import recognise_pooling
 
 __all__ = ["PASSES", "Pass"]
@@ -23,6 +24,7 @@ PASSES: tuple[Pass, ...] = (
     fold_constants,
     fold_batch_norm,
     merge_bias,
+    recognise_functions,
     fuse_activations,
     hoist_quantization,
     fuse_quantization,

@@ -1,5 +1,7 @@
 """What stands between dequantization and quantization becomes an operation on integers."""
 
+import dataclasses
+
 import numpy as np
 
 from ..elementwise import FUNCTIONS, tabulate
@@ -81,6 +83,8 @@ class Fusion:
             self.take_weights(node)
         elif node.operation == "Add":
             self.take_summand(node)
+        elif node.operation == "Mul":
+            raise Reason("Mul must be of a tensor and its own Sigmoid or HardSigmoid")
         output = self.find_quantization(node)
         if node.operation in FUNCTIONS:
             self.become_table(node, output)
@@ -108,6 +112,8 @@ class Fusion:
             return False
         if tensor.quantization is None:
             raise Reason("QuantizeLinear must follow an operation or the input")
+        if source == node.output:
+            return False  # what computes it has taken its name
         if tensor.quantization.same(quantization):
             self.integers[node.output] = source
             return False
@@ -128,6 +134,10 @@ class Fusion:
         """Give the output the meaning of the input."""
         source, output = self.graph.tensors[node.inputs[0]], self.graph.tensors[node.output]
         output.dtype, output.quantization = source.dtype, source.quantization
+        for user in self.graph.consumers(node.output):
+            if user.operation == "QuantizeLinear" and self.graph.meaning(output.name).same(user.attributes["quantization"]):
+                self.take_name(node, user)
+                break
 
     def find_quantization(self, node: Node) -> Quantization:
         """Give the output the meaning that the QuantizeLinear behind it says, and return that."""
@@ -140,7 +150,15 @@ class Fusion:
             raise Reason(f"{node.operation} must be quantized once, not with several scales")
         output = self.graph.tensors[node.output]
         output.dtype, output.quantization = np.dtype(np.int8), wanted[0]
+        self.take_name(node, users[0])
         return wanted[0]
+
+    def take_name(self, node: Node, quantize: Node) -> None:
+        """Let a node compute the integers of the QuantizeLinear behind it, which stand for its own output."""
+        real, name = node.output, quantize.output
+        tensor = self.graph.tensors[real]
+        self.graph.tensors[name] = dataclasses.replace(tensor, name=name)
+        self.integers[real], node.output = name, name
 
     def take_weights(self, node: Node) -> None:
         """Give a product integer weights and an integer bias in units of input scale times weight scale."""
