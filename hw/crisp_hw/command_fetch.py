@@ -144,9 +144,11 @@ class CommandFetch(wiring.Component):
             for bit, rule in reversed(list(enumerate(rules))):
                 with m.If(broken[bit]):
                     m.d.comb += code.eq(rule.code)
+        with m.Elif(is_first & (units_left == 0) & ~self.o_command.valid & ~quiet):
+            m.d.comb += code.eq(ErrorCode.TRUNCATED)
         with m.Elif(starts & ~is_known):
             m.d.comb += code.eq(ErrorCode.OPCODE)
-        with m.Elif((starts & ~fits) | (is_first & (units_left == 0) & ~quiet & ~self.o_command.valid)):
+        with m.Elif(starts & ~fits):
             m.d.comb += code.eq(ErrorCode.TRUNCATED)
         with m.If(looked & (code != ErrorCode.NONE)):
             m.d.comb += [self.o_fault.valid.eq(1), self.o_fault.code.eq(code), self.o_fault.tag.eq(tag)]
