@@ -80,7 +80,7 @@ def convolution(
     runs = RUN.pack_array(
         dy=dy,
         dx=dx,
-        pixels=dy * width + dx,
+        pixels=np.fmod(dy * width + dx, ring),
         plane=plane * pitch,
         words_minus_1=np.full(len(taps), planes - 1),
         last=(np.arange(len(taps)) + 1) % (kernel[0] * kernel[1]) == 0,

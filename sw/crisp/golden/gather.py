@@ -63,7 +63,7 @@ def gather_windows(command: Mapping[str, int], runs: np.ndarray, activations: np
     Raises
     ------
     FieldError
-        When the run buffer ends before the window does, or a word lies outside the activation buffer.
+        When the run buffer ends before the window does, a word lies outside the activation buffer, or a tap is more than a ring away.
     """
     fields = part_runs(command, runs, part)
     y, x, q = pixel_positions(command)
@@ -74,6 +74,8 @@ def gather_windows(command: Mapping[str, int], runs: np.ndarray, activations: np
     for run, words in enumerate(num_words):
         row, column = y + fields["dy"][run], x + fields["dx"][run]
         inside = (row >= 0) & (row < command["input_height"]) & (column >= 0) & (column < command["input_width"])
+        if abs(fields["pixels"][run]) > command["input_ring"]:
+            raise FieldError(f"run {run}: pixels must be at most the ring of {command['input_ring']}, not {fields['pixels'][run]}")
         place = (q + fields["pixels"][run]) % command["input_ring"]
         word = base + fields["plane"][run] + np.arange(words) * command["input_pitch"]
         if inside.any() and word[-1] + place[inside].max() >= len(activations):
