@@ -10,6 +10,7 @@ from .fields import CHANNEL, COUNT, ENTRY, WORDS, Word
 from .loads import offset_bits, offset_steps
 from .packing import PackedWeights, pack, schedule
 from .pattern import Pattern
+from .program_document import PROGRAM_FILES, PROGRAM_WORDS
 
 __all__ = ["formats_markdown"]
 
@@ -227,5 +228,7 @@ def formats_markdown() -> str:
         "## Counters\n\n",
         word_table(COUNTERS),
         COUNTER_NOTE.format(terms="`, `".join(("active", *IDLE_CAUSES))),
+        PROGRAM_FILES,
+        *(word_table(word) for word in PROGRAM_WORDS),
     ]
     return "".join(sections).rstrip("\n") + "\n"
