@@ -10,9 +10,8 @@ import torch
 
 from crisp.arch import Config
 from crisp.data import load_pictures, normalize_colours
-from crisp.lower import lower
 from crisp.models import load_efficientnet_lite0
-from crisp.quantize import QuantizeOptions, quantize
+from crisp.quantize import QuantizeOptions, quantize, to_network
 
 
 def main() -> None:
@@ -23,7 +22,7 @@ def main() -> None:
     with torch.no_grad():
         floats = model(torch.from_numpy(x)).numpy().argmax(axis=1)
     quantized = quantize(model, x[:10], QuantizeOptions(batch=5), name="efficientnet-lite0")
-    network = lower(quantized, None, Config(), check_buffers=False)
+    network = to_network(quantized, Config())
     integers = network.classify(network.quantize_input(x), batch=5)
     print("picture  class  float   int8")
     for number, answers in enumerate(zip(pictures.labels, floats, integers, strict=True)):

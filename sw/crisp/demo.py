@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from crisp.arch import Config, CrispError
+from crisp.arch import Config, CrispError, check_capacity
 from crisp.comparison import LayerRun, compare_networks, run_network
 from crisp.data import Dataset, Split, load_dataset, normalize
 from crisp.golden.network import Network
-from crisp.lower import lower
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.progress import Report, draw_progress
 from crisp.prune import PruneOptions, prune
-from crisp.quantize import quantize
+from crisp.quantize import quantize, to_network
 from crisp.report import Comparison, accuracy_table, draw_layers, layer_table, provenance, write_json
 
 if TYPE_CHECKING:
@@ -180,9 +179,11 @@ def run_demo(
     prune_options = prune_options or PruneOptions(sparsity=options.sparsity, group=config.group_size, seed=options.seed)
     with draw_progress(console) as progress:
         calibration = training.images[np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]]
-        dense_int8 = lower(quantize(dense_float, calibration, name="dense"), None, config, prune_options.block)
+        dense_int8 = to_network(quantize(dense_float, calibration, name="dense"), config)
+        for product in dense_int8.products:
+            check_capacity(product.layer, config)
         pruned = prune(model, dataset, classes, prune_options, progress)
-        sparse_int8 = lower(quantize(pruned.model, calibration, name="sparse"), pruned.patterns, config, prune_options.block)
+        sparse_int8 = to_network(quantize(pruned.model, calibration, name="sparse"), config, pruned.patterns)
     accuracies = {
         "dense_float": accuracy(dense_float, test),
         "dense_int8": judge(dense_int8, test),

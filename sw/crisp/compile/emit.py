@@ -17,6 +17,9 @@ __all__ = ["emit"]
 #: Smallest block of layers whose model says none.
 DEFAULT_BLOCK = 16
 
+#: Share of the dense steps from which on a layer is packed as dense, which needs no offsets.
+SPARSE_STEPS = 15 / 16
+
 
 def emit(graph: Graph, config: Config, block: int | None) -> Network:
     """Return the network that a graph of `Level.FIXED` describes.
@@ -139,9 +142,11 @@ class Emitter:
         )
 
     def pattern(self, matrix: np.ndarray) -> Pattern:
-        """Return the pattern of a layer's weights."""
+        """Return the pattern of a layer's weights: dense where another one would save next to nothing."""
         group = self.config.group_size
-        return Pattern.infer(matrix, self.block, group) if self.sparse else Pattern.dense(matrix.shape, self.block, group)
+        dense = Pattern.dense(matrix.shape, self.block, group)
+        found = Pattern.infer(matrix, self.block, group) if self.sparse else dense
+        return found if found.row_steps.max() < SPARSE_STEPS * dense.row_steps.max() else dense
 
     def add(self, node: GraphNode) -> Add:
         """Return a sum."""

@@ -1,9 +1,11 @@
-"""From a float model to int8 with real scales: trace and fold, calibrate, quantize."""
+"""From a float model to int8 with real scales: trace and fold, calibrate, quantize, export as ONNX."""
 
 from .activations import FUNCTIONS, Clamp
 from .calibrate import Affine, RangeMethod
 from .errors import QuantizeError
+from .export import export_onnx
 from .graph import FloatGraph
+from .network import to_network
 from .quantize import (
     QuantizedAdd,
     QuantizedAveragePool,
@@ -34,6 +36,8 @@ __all__ = [
     "QuantizedProduct",
     "QuantizedTable",
     "RangeMethod",
+    "export_onnx",
     "quantize",
+    "to_network",
     "trace",
 ]

@@ -10,9 +10,8 @@ from tests.sw.small import ROOT
 from crisp.arch import Config
 from crisp.data import load_pictures, normalize_colours, pictures
 from crisp.data.fetch import FETCH_FOLDER
-from crisp.lower import lower
 from crisp.models import CheckpointError, build, load_efficientnet_lite0, pretrained
-from crisp.quantize import QuantizeOptions, quantize
+from crisp.quantize import QuantizeOptions, quantize, to_network
 
 
 def saved(value):
@@ -63,7 +62,7 @@ def test_int8_names_what_float_names_on_pictures_of_imagenet():
     with torch.no_grad():
         answers = model(torch.from_numpy(x)).numpy().argmax(axis=1)
     assert np.mean(answers == split.labels) >= 0.85
-    network = lower(quantize(model, x[:10], QuantizeOptions(batch=5)), None, Config(), check_buffers=False)
+    network = to_network(quantize(model, x[:10], QuantizeOptions(batch=5)), Config())
     inputs = network.quantize_input(x)
     assert np.array_equal(inputs.astype(int), split.images.astype(int) - 128)
     integer_answers = network.classify(inputs, batch=5)

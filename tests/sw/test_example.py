@@ -12,7 +12,7 @@ from crisp.prune import PruneOptions
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("prune_quantize_lower", ROOT / "examples/prune_quantize_lower.py")
+    spec = importlib.util.spec_from_file_location("prune_quantize_compile", ROOT / "examples/prune_quantize_compile.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -30,5 +30,4 @@ def test_example_goes_all_the_way(example, tmp_path, capsys):
     assert "pruned  float" in printed
     for product in network.products:
         packed = product.layer.packed
-        assert len(set(packed.counts.tolist())) == 1, product.name
         check(unpack(packed), packed.pattern, layer=product.name)

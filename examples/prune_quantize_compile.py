@@ -1,8 +1,8 @@
-"""From a trained network and three classes to integers for the machine: prune, quantize, lower, run.
+"""From a trained network and three classes to integers for the machine: prune, quantize, export as ONNX, import, run.
 
 Run it from the top of the repository:
 
-    python examples/prune_quantize_lower.py --classes 0 3 7
+    python examples/prune_quantize_compile.py --classes 0 3 7
 
 ``--quick`` prunes on a tenth of the images, to see the way rather than the result.
 """
@@ -18,11 +18,10 @@ import torch
 from crisp.arch import Config
 from crisp.data import Dataset, load_dataset, normalize
 from crisp.golden.network import Network
-from crisp.lower import lower
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.progress import draw_progress
 from crisp.prune import PruneOptions, prune
-from crisp.quantize import quantize
+from crisp.quantize import quantize, to_network
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints/resnet20-fashion-mnist.safetensors"
 
@@ -54,8 +53,8 @@ def run(data: Dataset, checkpoint: Path, classes: list[int], options: PruneOptio
     quantized_dense = quantize(dense, calibration, name="dense")
     quantized_pruned = quantize(pruned.model, calibration, name="pruned")
     networks = {
-        "dense": lower(quantized_dense, None, config, options.block, check_buffers=False),
-        "pruned": lower(quantized_pruned, pruned.patterns, config, options.block, check_buffers=False),
+        "dense": to_network(quantized_dense, config),
+        "pruned": to_network(quantized_pruned, config, pruned.patterns),
     }
 
     print(f"{pruned.sparsity:.1%} of the pruned layers' weights are zero, after {pruned.seconds:.0f} s")

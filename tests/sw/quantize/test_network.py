@@ -10,12 +10,12 @@ import torch
 from tests.sw.small import CHECKPOINT, fashion_mnist, small_mobile, small_net, striped_split
 from torch.nn import functional
 
-from crisp.arch import CapacityError, Config, Pattern, PatternError
+from crisp.arch import Config, Pattern, PatternError
+from crisp.compile import CompileError
 from crisp.data import normalize
 from crisp.golden.convolution import to_matrix
 from crisp.golden.engine import run_layer
 from crisp.golden.network import Add, AveragePool, GroupedProduct, MaxPool, Product, Table, exact_product
-from crisp.lower import LowerError, lower
 from crisp.models import accuracy, load_checkpoint, logits, select_classes
 from crisp.quantize import (
     FUNCTIONS,
@@ -27,13 +27,14 @@ from crisp.quantize import (
     QuantizedPool,
     QuantizedProduct,
     QuantizedTable,
+    QuantizeError,
     QuantizeOptions,
     RangeMethod,
     quantize,
+    to_network,
 )
 from crisp.quantize.activations import NO_CLAMP
 
-TINY = Config.preset("tiny")
 IMAGES = striped_split(60, 4, 12, seed=0).images
 
 
@@ -108,7 +109,7 @@ def reference_run(model, images):
 def test_every_node_equals_torch_in_integers(preset, backend):
     model, patterns = sparse_net()
     quantized = quantize(model, IMAGES)
-    network = lower(quantized, patterns, Config.preset(preset), 16, check_buffers=preset != "tiny")
+    network = to_network(quantized, Config.preset(preset), patterns)
     images = network.quantize_input(normalize(IMAGES[:5]))
     expected, seen = reference_run(quantized, images), []
 
@@ -124,7 +125,7 @@ def test_every_other_node_equals_torch_in_integers():
     model = small_mobile()
     images = np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
     quantized = quantize(model, images)
-    network = lower(quantized, None, Config(), 16)
+    network = to_network(quantized, Config())
     inputs = network.quantize_input(images)
     expected, kinds = reference_run(quantized, inputs), set()
 
@@ -142,7 +143,7 @@ def test_every_other_node_equals_torch_in_integers():
 def test_pattern_saves_steps_and_changes_no_value():
     model, patterns = sparse_net()
     quantized = quantize(model, IMAGES)
-    dense, sparse = (lower(quantized, chosen, Config(), 16) for chosen in (None, patterns))
+    dense, sparse = (to_network(quantized, Config(), chosen) for chosen in (None, patterns))
     images = dense.quantize_input(normalize(IMAGES[:4]))
     assert np.array_equal(dense.run(images), sparse.run(images))
     steps = [{product.name: product.layer.steps for product in network.products} for network in (dense, sparse)]
@@ -152,7 +153,7 @@ def test_pattern_saves_steps_and_changes_no_value():
 
 def test_integer_network_is_near_the_float_model():
     model = small_net()
-    network = lower(quantize(model, IMAGES), None, Config(), 16)
+    network = to_network(quantize(model, IMAGES), Config())
     output = network.run(network.quantize_input(normalize(IMAGES)))[:, 0, 0].astype(float)
     real = (output - network.output_zero_point) * network.output_scale
     expected = logits(model, IMAGES)
@@ -161,7 +162,7 @@ def test_integer_network_is_near_the_float_model():
 
 def test_zero_point_is_in_the_bias_and_relu_in_the_clamp():
     quantized = quantize(small_net(), IMAGES)
-    network = lower(quantized, None, Config(), 16)
+    network = to_network(quantized, Config())
     product = network.nodes[0]
     assert isinstance(product, Product)
     node = quantized.nodes[0]
@@ -176,7 +177,7 @@ def add_node(scale):
     """Return the sum of the input and itself, ``scale`` times as coarse as the output."""
     tensors = {"input": Affine(scale, 0), "add": Affine(1.0, 0)}
     nodes = [QuantizedAdd(name="add", inputs=("input", "input"))]
-    (node,) = lower(QuantizedModel(name="net", nodes=nodes, tensors=tensors), None, Config()).nodes
+    (node,) = to_network(QuantizedModel(name="net", nodes=nodes, tensors=tensors, image=(2, 2, 1)), Config()).nodes
     assert isinstance(node, Add)
     return node
 
@@ -188,22 +189,33 @@ def test_factors_of_a_sum_take_16_bits(scale):
     assert node.multipliers[0] * 2.0**-node.shift == pytest.approx(scale, rel=2**-16)
 
 
+def test_any_group_runs_a_pruned_network():
+    """Weights pruned for another M or block obey a pattern all the same, if not one that is as good."""
+    model, patterns = sparse_net()
+    quantized = quantize(model, IMAGES)
+    reference = to_network(quantized, Config(), patterns)
+    images = reference.quantize_input(normalize(IMAGES[:4]))
+    for config, density in ((Config(group_size=8), 0.25), (Config(group_size=2), 0.5), (Config(rows=32), 0.5)):
+        network = to_network(quantized, config, patterns)
+        assert np.array_equal(network.run(images), reference.run(images))
+        (conv3,) = [product.layer for product in network.products if product.name == "conv3"]
+        assert conv3.packed.pattern.density == pytest.approx(density)
+
+
 def test_what_does_not_fit():
     model, patterns = sparse_net()
     quantized = quantize(model, IMAGES)
-    with pytest.raises(LowerError) as caught:
-        lower(quantized, {"conv9": patterns["conv3"]}, Config(), 16)
+    with pytest.raises(QuantizeError) as caught:
+        to_network(quantized, Config(), {"conv9": patterns["conv3"]})
     assert str(caught.value) == "conv9: a pattern must belong to a layer of the model, which are conv1, conv2, conv3, shortcut, fc"
-    with pytest.raises(LowerError) as caught:
-        lower(quantized, patterns, Config(group_size=8), 16)
-    assert str(caught.value) == "conv3: the pattern must have block 16 and group 8, not 16 and 4; prune for this configuration"
+    with pytest.raises(QuantizeError) as caught:
+        to_network(quantized, Config(), {**patterns, "conv2": Pattern.dense((32, 144), 32, 4)})
+    assert str(caught.value) == "network: patterns must have one block and one group, not (16, 4), (32, 4)"
     with pytest.raises(PatternError, match="conv2: row 0, group 0"):
-        lower(quantized, {"conv2": Pattern.from_kept(np.ones((2, 9)), (32, 144), 16, 4, 2)}, Config(), 16)
-    with pytest.raises(CapacityError, match="needs weight_buffer_depth of"):
-        lower(quantized, None, dataclasses.replace(TINY, weight_buffer_depth=100), 16)
+        to_network(quantized, Config(), {"conv2": Pattern.from_kept(np.ones((2, 9)), (32, 144), 16, 4, 2)})
     tensors = {**quantized.tensors, "conv1": Affine(1e-12, 0)}
-    with pytest.raises(LowerError, match="conv1: scales must be positive and less than"):
-        lower(dataclasses.replace(quantized, tensors=tensors), None, Config(), 16)
+    with pytest.raises(CompileError, match="conv1: scales must be positive and less than"):
+        to_network(dataclasses.replace(quantized, tensors=tensors), Config())
 
 
 @pytest.mark.skipif(not CHECKPOINT.is_file(), reason="the trained checkpoint is not in this tree")
@@ -213,7 +225,7 @@ def test_int8_is_as_accurate_as_float_on_real_images(method):
     model = select_classes(load_checkpoint(CHECKPOINT)[0], classes)
     training, test = data.train.select(classes), data.test.select(classes).take(slice(200))
     quantized = quantize(model, training.images[:100], QuantizeOptions(method=method))
-    network = lower(quantized, None, Config(), 16)
+    network = to_network(quantized, Config())
     answers = network.classify(network.quantize_input(normalize(test.images)))
     assert np.mean(answers == test.labels) >= accuracy(model, test) - 0.01
     assert np.mean(answers == logits(model, test.images).argmax(axis=1)) >= 0.98
