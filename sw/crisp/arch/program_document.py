@@ -10,10 +10,10 @@ PROGRAM_WORDS = (PROGRAM_HEADER, PROGRAM_SECTION)
 PROGRAM_FILES = f"""\
 ## Program files
 
-A compiled network is a file `.crisp`, version {VERSION}: the word `{PROGRAM_HEADER.name}`, three words `{PROGRAM_SECTION.name}`, and the sections, each
-at the next multiple of {ALIGNMENT} bytes with zeros before it. For given content there is one file. A reader (`Program.load`) checks lengths
-before it allocates, every CRC-32 before it looks at what it covers, then META, and then each command by the rules that the machine
-itself applies.
+A compiled network is a file `.crisp`, version {VERSION}: the word `{PROGRAM_HEADER.name}`, three words
+`{PROGRAM_SECTION.name}`, and the sections, each at the next multiple of {ALIGNMENT} bytes with zeros before it. For given content there is
+one file. A reader (`Program.load`) checks lengths before it allocates, every CRC-32 before it looks at what it covers, then META, and
+then each command by the rules that the machine itself applies.
 
 | section | what |
 |---|---|
@@ -34,8 +34,8 @@ window's begin. All windows are filled up to multiples of {ALIGNMENT} bytes.
 | `command_layers` | for each command the number of the layer that it serves; empty where that is not known |
 | `info` | anything else, such as seeds |
 
-A tensor is int8, N x H x W x C, and stands for real values `scale` x (integer - `zero_point`). It has `name`, `shape`, `scale`, `zero_point`,
-`layout`, `group_size` (M), `stride` and `offset`, its first byte in the window.
+A tensor is int8, N x H x W x C, and stands for real values `scale` x (integer - `zero_point`). It has `name`, `shape`, `scale`,
+`zero_point`, `layout`, `group_size` (M), `stride` and `offset`, its first byte in the window.
 
 - `layout` = `planes`: for each image and each M channels a plane, H x W words of M bytes, row after row; `stride` bytes from plane to
   plane. Channels beyond C are 0.
