@@ -147,7 +147,12 @@ RUN = Word(
     (
         Field("dy", 8, "Row of the input less the pixel's: outside the image where row or column is.", signed=True),
         Field("dx", 8, "Column, likewise.", signed=True),
-        Field("pixels", 16, "Place in the plane's ring less the pixel's: dy x width + dx, modulo the ring; at most a ring either way.", signed=True),
+        Field(
+            "pixels",
+            16,
+            "Place in the plane's ring less the pixel's: dy x width + dx, at most a ring either way.",
+            signed=True,
+        ),
         Field("plane", ADDRESS, "Words from plane 0 to the first plane."),
         Field("words_minus_1", 9, "Words less one: as many planes, one after the other."),
         Field("last", 1, "Ends the window."),
