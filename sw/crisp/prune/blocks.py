@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import PruneError
 
-__all__ = ["block_sums", "choose_blocks"]
+__all__ = ["best_blocks", "block_sums", "choose_blocks", "expand_blocks"]
 
 
 def block_sums(values: np.ndarray, block: int) -> np.ndarray:
@@ -32,8 +32,22 @@ def block_sums(values: np.ndarray, block: int) -> np.ndarray:
         float64 [ceil(O / B), ceil(K / B)]. Entry (i, j) is the block of rows i B to (i + 1) B - 1 and columns j B to (j + 1) B - 1.
     """
     rows, columns = values.shape
-    padded = np.pad(values.astype(np.float64), ((0, -rows % block), (0, -columns % block)))
-    return padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).sum(axis=(1, 3))
+    padded = np.pad(values, ((0, -rows % block), (0, -columns % block))) if rows % block or columns % block else values
+    return padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).sum(axis=(1, 3), dtype=np.float64)
+
+
+def expand_blocks(blocks: np.ndarray, shape: tuple[int, int], block: int) -> np.ndarray:
+    """Return the mask of weights, bool of ``shape``, that lets through the B x B ``blocks`` that stay."""
+    whole = np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)
+    return whole[: shape[0], : shape[1]]
+
+
+def best_blocks(scores: np.ndarray, count: int) -> np.ndarray:
+    """Return which blocks stay, bool [block rows, block columns]: the ``count`` with the largest scores in each block row."""
+    order = np.argsort(scores, axis=1, kind="stable")
+    mask = np.ones(scores.shape, dtype=bool)
+    np.put_along_axis(mask, order[:, : scores.shape[1] - count], False, axis=1)
+    return mask
 
 
 def choose_blocks(
@@ -92,8 +106,4 @@ def choose_blocks(
             f"sparsity must leave room for {kept} weights, which the least salient layers keep in any case, but leaves it for {budget}; "
             f"lower the sparsity or the floor"
         )
-    masks = {}
-    for name, order in orders.items():
-        masks[name] = np.ones(order.shape, dtype=bool)
-        np.put_along_axis(masks[name], order[:, : removed[name]], False, axis=1)
-    return masks
+    return {name: best_blocks(score, score.shape[1] - removed[name]) for name, score in scores.items()}

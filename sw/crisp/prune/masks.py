@@ -1,4 +1,4 @@
-"""One choice of all masks: N:M in every layer, then blocks across layers."""
+"""One choice of all masks: N:M in every layer, then blocks, across layers or as many in each."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from crisp.arch import Pattern
 
-from .blocks import block_sums, choose_blocks
+from .blocks import best_blocks, block_sums, choose_blocks, expand_blocks
 from .errors import PruneError
 from .nm import nm_mask
 from .options import PruneOptions
 
-__all__ = ["choose_masks"]
+__all__ = ["choose_masks", "choose_uniform_mask"]
 
 
 def choose_masks(
@@ -62,7 +62,41 @@ def choose_masks(
     blocks = choose_blocks(block_scores, block_weights, budget, least, price)
     masks, patterns = {}, {}
     for name, mask in kept.items():
-        whole = np.repeat(np.repeat(blocks[name], options.block, axis=0), options.block, axis=1)
-        masks[name] = mask & whole[: mask.shape[0], : mask.shape[1]]
-        patterns[name] = Pattern.from_kept(blocks[name], (mask.shape[0], mask.shape[1]), options.block, options.group, options.n)
+        masks[name], patterns[name] = cut(mask, blocks[name], options)
     return masks, patterns
+
+
+def choose_uniform_mask(score: np.ndarray, exists: np.ndarray, density: float, options: PruneOptions) -> tuple[np.ndarray, Pattern]:
+    """Choose which weights of one layer stay, by themselves and not in competition with other layers.
+
+    Parameters
+    ----------
+    score : ndarray
+        Saliency of each weight, [O, K] in the contract's order.
+    exists : ndarray
+        bool [O, K], false where K is padding.
+    density : float
+        Share of the existing weights that stays, as nearly as whole rank-columns allow; at least one always does.
+    options : PruneOptions
+        N, M and B.
+
+    Returns
+    -------
+    mask : ndarray
+        bool [O, K].
+    pattern : Pattern
+        The pattern that such weights have.
+    """
+    kept = nm_mask(score, options.n, options.group) & exists
+    block_scores, block_weights = block_sums(score * kept, options.block), block_sums(kept, options.block)
+    order = np.argsort(-block_scores, axis=1, kind="stable")
+    stays = np.cumsum(np.take_along_axis(block_weights, order, axis=1).sum(axis=0))  # with 1, 2, ... rank-columns
+    count = int(np.abs(stays - density * exists.sum()).argmin()) + 1
+    return cut(kept, best_blocks(block_scores, count), options)
+
+
+def cut(kept: np.ndarray, blocks: np.ndarray, options: PruneOptions) -> tuple[np.ndarray, Pattern]:
+    """Return the weights of ``kept`` that stand in ``blocks``, and their pattern."""
+    shape = (kept.shape[0], kept.shape[1])
+    mask = kept & expand_blocks(blocks, shape, options.block)
+    return mask, Pattern.from_kept(blocks, shape, options.block, options.group, options.n)

@@ -10,6 +10,9 @@ from .errors import PruneError
 
 __all__ = ["nm_mask"]
 
+#: Scores that are sorted at a time: bounds the memory that their order takes, which is several times theirs.
+CHUNK = 1 << 24
+
 
 def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
     """Choose the weights that stay.
@@ -39,8 +42,10 @@ def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
         raise PruneError(f"K must be a multiple of M = {group}, not {scores.shape[1]}")
     if not np.isfinite(scores).all():
         raise PruneError("scores must be finite, but some are not; lower the learning rate")
-    groups = scores.reshape(len(scores), -1, group)
-    order = np.argsort(-groups, axis=2, kind="stable")
-    mask = np.zeros(groups.shape, dtype=bool)
-    np.put_along_axis(mask, order[:, :, :n], True, axis=2)
-    return mask.reshape(scores.shape)
+    mask = np.zeros(scores.shape, dtype=bool)
+    rows = max(1, CHUNK // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        groups = scores[start : start + rows].reshape(-1, group)
+        order = np.argsort(-groups, axis=1, kind="stable")
+        np.put_along_axis(mask[start : start + rows].reshape(-1, group), order[:, :n], True, axis=1)
+    return mask

@@ -3,7 +3,7 @@ import pytest
 
 from crisp.arch import check
 from crisp.prune import PruneError, PruneOptions
-from crisp.prune.masks import choose_masks
+from crisp.prune.masks import choose_masks, choose_uniform_mask
 
 SHAPES = {"a": (16, 288), "b": (40, 160), "c": (64, 128)}
 
@@ -60,3 +60,32 @@ def test_sparsity_that_cannot_be():
     )
     with pytest.raises(PruneError, match="sparsity must leave room for"):
         random_choice(0, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("shape", "density", "options", "columns"),
+    [
+        ((40, 160), 0.1, {"n": 2, "group": 4}, 2),  # of 10 block columns
+        ((40, 160), 0.08, {"n": 2, "group": 4}, 2),
+        ((40, 160), 0.06, {"n": 2, "group": 4}, 1),
+        ((40, 160), 0.001, {"n": 2, "group": 4}, 1),  # never none
+        ((40, 160), 0.5, {"n": 2, "group": 4}, 10),
+        ((64, 640), 0.07, {"n": 1, "group": 4, "block": 32}, 6),  # of 20: 7.5% is nearer than 6.25%
+    ],
+)
+def test_uniform_mask_has_the_nearest_density(shape, density, options, columns):
+    score = np.random.default_rng(0).exponential(size=shape)
+    mask, pattern = choose_uniform_mask(score, np.ones(shape, bool), density, PruneOptions(**options))
+    check(score * mask, pattern)
+    assert pattern.kept.sum(axis=1).tolist() == [columns] * pattern.block_rows
+    assert mask.sum() == pattern.density * mask.size
+
+
+def test_uniform_mask_keeps_the_most_salient():
+    score = np.full((32, 64), 1.0)
+    score[:16, 16:32] = score[16:, 48:] = 2.0
+    score[:, 3::4] *= 1.5
+    mask, pattern = choose_uniform_mask(score, np.ones(score.shape, bool), 0.06, PruneOptions(n=1))
+    assert pattern.kept.tolist() == [[False, True, False, False], [False, False, False, True]]
+    assert np.flatnonzero(mask[0]).tolist() == [19, 23, 27, 31]
+    assert np.flatnonzero(mask[16]).tolist() == [51, 55, 59, 63]

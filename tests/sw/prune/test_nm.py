@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crisp.prune import PruneError
+from crisp.prune import PruneError, nm
 from crisp.prune.nm import nm_mask
 
 
@@ -23,6 +23,15 @@ def test_kept_weights_have_the_largest_sum(group, data, seed):
 def test_first_of_equals_stays():
     assert nm_mask(np.zeros((1, 4)), 2, 4).tolist() == [[True, True, False, False]]
     assert nm_mask(np.array([[1.0, 3.0, 1.0, 1.0]]), 2, 4).tolist() == [[True, True, False, False]]
+
+
+def test_rows_are_chosen_alike_however_many_at_a_time(monkeypatch):
+    scores = np.random.default_rng(0).random((7, 24))
+    whole = nm_mask(scores, 2, 8)
+    monkeypatch.setattr(nm, "CHUNK", 50)
+    assert np.array_equal(nm_mask(scores, 2, 8), whole)
+    monkeypatch.setattr(nm, "CHUNK", 1)
+    assert np.array_equal(nm_mask(scores, 2, 8), whole)
 
 
 @pytest.mark.parametrize(
