@@ -51,6 +51,19 @@ def demo(
         raise typer.Exit(1)
 
 
+@app.command("compile")
+def compile_model(
+    model: Annotated[Path, typer.Argument(help="Quantized model, ONNX with QuantizeLinear and DequantizeLinear.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Program file to write.")] = Path("model.crisp"),
+    config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML file.")] = "default",
+    block: Annotated[int | None, typer.Option(help="Side of the blocks of weights that may be absent; default asks the model.")] = None,
+) -> None:
+    """Compile a quantized model to a program for the machine."""
+    from crisp.compile.command import CompileOptions, compile_file
+
+    compile_file(CompileOptions(model=model, output=output, config=config, block=block), wide_console())
+
+
 @app.command()
 def run(
     program: Annotated[Path, typer.Argument(help="Program file, .crisp.")],

@@ -123,9 +123,10 @@ class Emitter:
                 clamp_max=high,
             )
         matrix = to_matrix(weight, self.config.group_size)
+        pattern = self.pattern(matrix, sparse=self.sparse or "zeros" in node.attributes)
         layer = ProductLayer(
             name=node.name,
-            packed=pack(matrix, self.pattern(matrix), rows=self.config.rows, layer=node.name),
+            packed=pack(matrix, pattern, rows=self.config.rows, layer=node.name),
             bias=bias,
             multiplier=node.attributes["multiplier"],
             shift=node.attributes["shift"],
@@ -141,11 +142,11 @@ class Emitter:
             input_zero_point=self.graph.meaning(node.inputs[0]).zero_point,
         )
 
-    def pattern(self, matrix: np.ndarray) -> Pattern:
+    def pattern(self, matrix: np.ndarray, *, sparse: bool) -> Pattern:
         """Return the pattern of a layer's weights: dense where another one would save next to nothing."""
         group = self.config.group_size
         dense = Pattern.dense(matrix.shape, self.block, group)
-        found = Pattern.infer(matrix, self.block, group) if self.sparse else dense
+        found = Pattern.infer(matrix, self.block, group) if sparse else dense
         return found if found.row_steps.max() < SPARSE_STEPS * dense.row_steps.max() else dense
 
     def add(self, node: GraphNode) -> Add:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..graph import Graph
 from .convert_linear import convert_linear
+from .expand_groups import expand_groups
 from .fix_scales import fix_scales
 from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
@@ -31,6 +32,7 @@ PASSES: tuple[Pass, ...] = (
     merge_clamps,
     recognise_pooling,
     convert_linear,
+    expand_groups,
     fold_zero_points,
     fix_scales,
 )

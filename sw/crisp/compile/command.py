@@ -1,0 +1,85 @@
+"""``crisp compile``: an ONNX file in, a program file out, and what it costs."""
+
+import dataclasses
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from crisp.arch import Config, Program
+from crisp.golden.network import Network
+
+from .compile import compile_network
+from .errors import CompileError
+from .front_end import import_onnx
+
+__all__ = ["CompileOptions", "compile_file"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompileOptions:
+    """What to compile, and for what.
+
+    Parameters
+    ----------
+    model : Path
+        ONNX file.
+    output : Path
+        Program file.
+    config : str
+        Preset or TOML file of the hardware.
+    block : int, optional
+        B of the pattern that weights are looked through for; by default what the model's metadata say.
+    """
+
+    model: Path
+    output: Path
+    config: str = "default"
+    block: int | None = None
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this."""
+        block = "" if self.block is None else f" --block {self.block}"
+        return f"crisp compile {self.model} --config {self.config}{block} --output {self.output}"
+
+
+def compile_file(options: CompileOptions, console: Console) -> Program:
+    """Compile a model, write the program, and print a table of its layers.
+
+    Raises
+    ------
+    CompileError
+        When the model cannot be read, has nodes that the machine does not have, or does not fit it.
+    ConfigError
+        When the configuration is none.
+    """
+    config = Config.load(options.config)
+    network = import_onnx(options.model, config, block=options.block)
+    if network.image is None:
+        raise CompileError(f"{network.name}: a network must know its images to be compiled")
+    program = compile_network(network, config, network.image, info={"command": options.command})
+    program.save(options.output)
+    console.print(layers_table(program, network))
+    console.print(
+        f"{options.output}: {len(program.command_layers):,} commands, {len(program.constants):,} bytes of constants, "
+        f"{program.scratch_bytes:,} bytes of scratch memory"
+    )
+    return program
+
+
+def layers_table(program: Program, network: Network) -> Table:
+    """Return a table of all layers: what they compute, how dense they are, and how long they should take."""
+    table = Table(title=f"{program.network} for {program.config.rows}x{program.config.columns}", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("layer", "operation"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("MACs", "density", "predicted cycles"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    densities = {product.name: f"{product.layer.packed.pattern.density:.1%}" for product in network.products}
+    for layer in program.layers:
+        table.add_row(layer.name, layer.operation, f"{layer.macs:,}", densities.get(layer.name, ""), f"{layer.predicted_cycles:,}")
+    macs, cycles = (sum(getattr(layer, name) for layer in program.layers) for name in ("macs", "predicted_cycles"))
+    table.add_section()
+    table.add_row("all", "", f"{macs:,}", "", f"{cycles:,}", style="bold")
+    return table
