@@ -20,7 +20,8 @@ class Collector(wiring.Component):
     slots; bank b fills those from ``b * bank_rows / M`` on. Columns are skewed by a cycle, so each has a RAM of its own, and the place
     that is written travels from column to column: a slot is whole when the last column has written, and no result is delayed.
 
-    Latency: one cycle from the last column's last row to its slot. Throughput: one slot a cycle; tiles come in ``bank_rows`` cycles each.
+    Latency: one cycle from the last column's last row to its slot. Throughput: one slot a cycle, so with at most M banks a tile in
+    ``bank_rows`` cycles.
     Flow control: ``o_slots`` is a stream. A tile is reserved with ``i_reserve`` before it enters the array, which may be done while
     ``o_room`` is high; so what is under way always finds its place.
 

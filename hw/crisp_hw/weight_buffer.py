@@ -42,7 +42,7 @@ class WeightBuffer(wiring.Component):
     o_weights : Out, array of ``rows``
         A weight for each row, skewed.
     o_error : Out
-        The step issued in the cycle before lies beyond the end of the buffer.
+        That step lies beyond the end of the buffer.
     """
 
     LATENCY = 1 + SkewedMemory.LATENCY
@@ -76,14 +76,15 @@ class WeightBuffer(wiring.Component):
             m.d.comb += memory.i_write_data[row].offset.eq(self.i_write.data.offsets[row])
 
         # Read; the flags travel beside the address, and a row without a step gets value 0.
-        address = Signal.like(self.i_base + self.i_step)
+        place = self.i_base + self.i_step
+        address = Signal.like(memory.i_address)
         issued = Signal(self.rows + self.LATENCY)
         last = Signal(self.rows + self.LATENCY)
-        m.d.sync += address.eq(self.i_base + self.i_step)
+        m.d.sync += address.eq(place)
         m.d.sync += issued.eq(Cat(self.i_issue, issued))
         m.d.sync += last.eq(Cat(self.i_issue & self.i_last, last))
-        m.d.comb += memory.i_address.eq(address[: len(memory.i_address)])
-        m.d.comb += self.o_error.eq(issued[0] & (address >= self.depth))
+        m.d.comb += memory.i_address.eq(address)
+        m.d.comb += self.o_error.eq(self.i_issue & (place >= self.depth))
         for row in range(self.rows):
             arrived = row + self.LATENCY - 1
             with m.If(issued[arrived]):

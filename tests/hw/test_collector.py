@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+
 """Collector against its golden model: order, latency, throughput, and room that is never overrun."""
 
 import cocotb
@@ -12,16 +14,14 @@ from crisp_sim.streams import MODES, Bench, Mode
 
 
 class Array(Process):
-    """Send tiles as array and requantization do: reserve, then after a fixed time the skewed columns.
+    """Send tiles as array and requantization do: reserve, then after a fixed time the skewed columns, bank by bank.
 
     Parameters
     ----------
     bench : Bench
-        The bench, its sinks already made.
+        The bench, its sink already made.
     tiles : numpy.ndarray
-        ``int8`` of shape (tiles, bank_rows, columns).
-    room : int
-        Tiles that may be reserved at a time.
+        ``int8`` of shape (tiles, rows, columns).
     gaps : list of int
         Cycles from one tile to the next at least, one a tile.
     """
@@ -29,92 +29,106 @@ class Array(Process):
     #: Cycles from the reservation to a tile's first result in column 0.
     DELAY = 3
 
-    def __init__(self, bench: Bench, tiles: np.ndarray, room: int, gaps: list[int], sinks: list) -> None:
+    def __init__(self, bench: Bench, tiles: np.ndarray, gaps: list[int], sink) -> None:
         super().__init__(bench)
-        self.tiles, self.room, self.gaps, self.sinks = tiles, room, gaps, sinks
+        self.tiles, self.gaps, self.sink = tiles, gaps, sink
+        self.banks, self.bank_rows, self.room = (parameters()[name] for name in ("banks", "bank_rows", "tiles"))
+        self.slots = tiles.shape[1] // parameters()["group_size"]
         self.random = np.random.default_rng(bench.seed)
         self.reserved_in: list[int] = []  # cycle of each tile's reservation
         self.full_cycles = 0
+        self.left_before: int | None = None
 
-    def left(self, group: int) -> int:
-        """Return how many tiles have left through an output, the cycle that ends included."""
-        lanes = min(self.tiles.shape[1], self.tiles.shape[2] - group * self.tiles.shape[1])
-        return len(self.sinks[group].transfers) // lanes
-
-    def complete_cycle(self, tile: int) -> int:
-        """Return the cycle in which column 0 shows the last row of a tile."""
-        return self.reserved_in[tile] + self.DELAY + self.tiles.shape[1] - 1
+    def shown_in(self, tile: int, row: int) -> int:
+        """Return the cycle in which column 0 shows a row of a tile."""
+        return self.reserved_in[tile] + self.DELAY + row
 
     def step(self) -> None:
-        bank_rows, columns = self.tiles.shape[1:]
+        rows, columns = self.tiles.shape[1:]
         number = len(self.reserved_in)
         cycle = self.bench.cycle + 1  # the one that begins
-        left = [self.left(group) for group in range(len(self.sinks))]
+        left = len(self.sink.transfers) // self.slots
 
         # What the component said in the cycle that ends.
-        reserved_now = number - (number > 0 and self.reserved_in[-1] == cycle - 1)
-        if hasattr(self, "left_before"):
-            room = all(reserved_now - gone < self.room for gone in self.left_before)
+        if self.left_before is not None:
+            reserved_now = number - (number > 0 and self.reserved_in[-1] == cycle - 1)
+            room = reserved_now - self.left_before < self.room
             assert int(self.dut.o_room.value) == room, f"room with {reserved_now} reserved, {self.left_before} left"
-            assert int(self.dut.o_empty.value) == all(gone == reserved_now for gone in left)
+            assert int(self.dut.o_empty.value) == (left == reserved_now)
             self.full_cycles += not room
         self.left_before = left
 
         # Drive the cycle that begins: nothing it does not say matters, so that is noise.
-        has_room = all(number - gone < self.room for gone in left)
-        is_due = not number or cycle - self.reserved_in[-1] >= max(bank_rows, self.gaps[number - 1])
-        reserve = number < len(self.tiles) and has_room and is_due
+        is_due = not number or cycle - self.reserved_in[-1] >= max(self.bank_rows, self.gaps[number - 1])
+        reserve = number < len(self.tiles) and number - left < self.room and is_due
         if reserve:
             self.reserved_in.append(cycle)
-        values = self.random.integers(0, 256, columns, dtype=np.uint8)
-        for tile in range(max(0, number - 2 * columns - self.DELAY), number):
-            for column in range(columns):
-                row = cycle - self.reserved_in[tile] - self.DELAY - column
-                if 0 <= row < bank_rows:
-                    values[column] = self.tiles[tile, row, column]
-        completes = any(self.complete_cycle(tile) == cycle for tile in range(number))
+        values = self.random.integers(0, 256, (self.banks, columns), dtype=np.uint8)
+        starts = 0
+        for tile in range(max(0, number - rows - columns - self.DELAY), number):
+            for bank in range(self.banks):
+                first = bank * self.bank_rows
+                starts |= (self.shown_in(tile, first) == cycle) << bank
+                for column in range(columns):
+                    row = cycle - self.shown_in(tile, first) - column
+                    if 0 <= row < self.bank_rows:
+                        values[bank, column] = self.tiles[tile, first + row, column]
         self.dut.i_reserve.value = int(reserve)
-        self.dut.i_complete.value = int(completes)
+        self.dut.i_starts.value = starts
         self.dut.i_values.value = int.from_bytes(values.tobytes(), "little")
 
 
 @cocotb.test()
 @cocotb.parametrize(mode=MODES)
 async def collects_tiles(dut, mode: str) -> None:
-    """Words in order; in full mode each in its cycle, a tile in ``bank_rows`` cycles."""
-    columns, bank_rows, room = (parameters()[name] for name in ("columns", "bank_rows", "tiles"))
-    bench = await Bench.start(dut, mode=mode, i_reserve=0, i_complete=0)
+    """Slots in order; in full mode each in its cycle, a tile in ``bank_rows`` cycles."""
+    table = parameters()
+    columns, group_size, bank_rows = table["columns"], table["group_size"], table["bank_rows"]
+    rows = table["banks"] * bank_rows
+    bench = await Bench.start(dut, mode=mode)
     rng = np.random.default_rng(bench.seed)
-    tiles = rng.integers(-128, 128, (40, bank_rows, columns)).astype(np.int8)
-    words = collect(tiles)
+    tiles = rng.integers(-128, 128, (40, rows, columns)).astype(np.int8)
+    slots = collect(tiles, group_size)
 
-    def decode(word: int) -> list[int]:
-        return np.frombuffer(word.to_bytes(bank_rows, "little"), np.int8).tolist()
+    def decode(slot: int) -> list[list[int]]:
+        return np.frombuffer(slot.to_bytes(columns * group_size, "little"), np.int8).reshape(columns, group_size).tolist()
 
-    sinks = [bench.sink(f"o_words__{group}", decode) for group in range(len(words))]
+    # Whoever takes slots is slower than the array, however few of them it has.
+    sink = bench.sink("o_slots", decode, stall=0.95 if bench.mode is Mode.BACKPRESSURE else None)
     gaps = rng.integers(1, 3 * bank_rows, len(tiles)) if bench.mode is Mode.IDLE else np.zeros(len(tiles), int)
-    array = Array(bench, tiles, room, gaps.tolist(), sinks)
-    for sink, expected in zip(sinks, words, strict=True):
-        await sink.expect(expected.tolist())
-        await sink.expect_nothing(cycles=3)
+    array = Array(bench, tiles, gaps.tolist(), sink)
+    await sink.expect(slots.tolist())
+    await sink.expect_nothing(cycles=3)
     assert int(dut.o_empty.value)
 
     if bench.mode is Mode.BACKPRESSURE:
         assert array.full_cycles
     if bench.mode is Mode.FULL:
         assert np.diff(array.reserved_in).tolist() == [bank_rows] * (len(tiles) - 1)
-        for group, sink in enumerate(sinks):
-            lanes = range(group * bank_rows, min((group + 1) * bank_rows, columns))
-            due = [array.complete_cycle(tile) + lane + Collector.LATENCY for tile in range(len(tiles)) for lane in lanes]
-            assert sink.cycles == due
+        # A slot leaves when its last column is there, or behind the one before it.
+        due: list[int] = []
+        for tile in range(len(tiles)):
+            for last_row in range(group_size - 1, rows, group_size):
+                there = array.shown_in(tile, last_row) + columns - 1 + Collector.LATENCY
+                due.append(max(there, due[-1] + 1) if due else there)
+        assert sink.cycles == due
 
 
 @pytest.mark.parametrize(
-    ("columns", "bank_rows", "tiles"),
-    [(2, 4, 4), (4, 4, 4), (5, 2, 7), (3, 1, 8)],
-    ids=["fewer_columns", "as_many_columns", "more_columns", "one_row"],
+    ("columns", "group_size", "banks", "bank_rows"),
+    [(2, 4, 1, 4), (5, 2, 1, 8), (4, 4, 2, 8), (3, 4, 4, 4), (1, 16, 2, 16)],
+    ids=["one_word", "four_words", "two_banks", "four_banks", "one_column"],
 )
-def test_collector(columns: int, bank_rows: int, tiles: int) -> None:
+def test_collector(columns: int, group_size: int, banks: int, bank_rows: int) -> None:
     """Tiles suffices for the time that a tile is under way, so that nothing but backpressure uses up the room."""
-    table = {"columns": columns, "bank_rows": bank_rows, "tiles": tiles}
+    tiles = -(-(Array.DELAY + banks * bank_rows + columns) // bank_rows) + 2
+    table = {"columns": columns, "group_size": group_size, "banks": banks, "bank_rows": bank_rows, "tiles": tiles}
     simulate(Collector(**table), __file__, name="collector", parameters=table)
+
+
+def test_words_are_whole() -> None:
+    for group_size, bank_rows in ((4, 6), (4, 2), (1, 4)):
+        with pytest.raises(
+            ValueError, match=f"^bank_rows must be a multiple of group_size, which is at least 2, not {bank_rows} and {group_size}$"
+        ):
+            Collector(columns=2, group_size=group_size, banks=1, bank_rows=bank_rows, tiles=4)

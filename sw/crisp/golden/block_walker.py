@@ -1,11 +1,11 @@
-"""Block walker: the kept blocks of a layer in the order of work. The hardware is ``crisp_hw/block_walker.py``."""
+"""Block walker: the kept blocks of a command in the order of work. The hardware is ``crisp_hw/block_walker.py``."""
 
 import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 
-from ..arch import ENTRY
+from ..arch import COUNT, ENTRY, Sharing
 
 __all__ = ["Block", "walk"]
 
@@ -17,37 +17,42 @@ class Block:
     Parameters
     ----------
     address : int
-        Word of the column buffer with its first group.
+        Word of its window with its first group.
     groups : int
         Groups of the block; the last block column may have fewer than the others.
     n : int
         Steps of each group.
-    last_of_tile, last_of_window, last_of_layer : bool
-        What the block ends.
-    skipped : int
-        Absent blocks passed over for it: those before it, and those behind the last one of a tile.
+    last_of_list : bool
+        It is the last kept block of a row tile.
+    last_of_tile : bool
+        It ends a sum.
+    last_of_window : bool
+        Its window is not used after it.
+    last_of_pixel_tile, last_of_command : bool
+        It ends that.
     """
 
     address: int
     groups: int
     n: int
+    last_of_list: bool
     last_of_tile: bool
     last_of_window: bool
-    last_of_layer: bool
-    skipped: int
+    last_of_pixel_tile: bool
+    last_of_command: bool
 
 
-def walk(layer: Mapping[str, int], counts: np.ndarray, entries: np.ndarray) -> list[Block]:
-    """List the kept blocks of a layer: pixel tile, row tile, kept block.
+def walk(command: Mapping[str, int], counts: np.ndarray, entries: np.ndarray, columns: int) -> list[Block]:
+    """List the kept blocks of a command: pixel tile, row tile, kept block.
 
     Parameters
     ----------
-    layer : mapping
-        Fields of the word `LAYER`.
-    counts : numpy.ndarray
-        Words `COUNT`, one a block row.
-    entries : numpy.ndarray
-        Words `ENTRY`, one a kept block.
+    command : mapping
+        Fields of the word `EXECUTE`.
+    counts, entries : numpy.ndarray
+        Words `COUNT` and `ENTRY`, as the buffers hold them.
+    columns : int
+        Columns of the array: pixels of a tile.
 
     Returns
     -------
@@ -55,29 +60,35 @@ def walk(layer: Mapping[str, int], counts: np.ndarray, entries: np.ndarray) -> l
         As the hardware lists them.
     """
     fields = ENTRY.unpack_array(entries)
-    first_entry = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    blocks = []
-    for pixel_tile in range(layer["pixel_tiles"]):
-        window_address = pixel_tile % layer["windows"] * layer["window_words"]
-        for row_tile in range(layer["row_tiles"]):
-            block_row = row_tile // layer["block_tiles"]
-            entry_numbers = range(first_entry[block_row], first_entry[block_row + 1])
-            expected = 0
-            for number in entry_numbers:
+    pixel_tiles = -(-command["pixels"] // columns)
+    # First entry and number of entries of each row tile.
+    lists = []
+    for row_tile in range(command["row_tiles"]):
+        block_row, place = divmod(row_tile, command["block_tiles"])
+        if place == 0:
+            first = sum(lists[-1]) if lists else command["entry_base"]
+            blocks = COUNT.unpack(int(counts[command["count_base"] + block_row]))["blocks"]
+        lists.append((first, blocks))
+
+    walked = []
+    for pixel_tile in range(pixel_tiles):
+        for row_tile, (first, blocks) in enumerate(lists):
+            ends_pixel_tile = row_tile == len(lists) - 1
+            for number in range(first, first + blocks):
                 index = int(fields["index"][number])
-                is_tail = index == layer["block_columns"] - 1
-                last_of_tile = number == entry_numbers[-1]
-                last_of_window = last_of_tile and row_tile == layer["row_tiles"] - 1
-                blocks.append(
+                is_tail = index == command["block_columns"] - 1
+                last_of_list = number == first + blocks - 1
+                last_of_pixel_tile = last_of_list and ends_pixel_tile
+                walked.append(
                     Block(
-                        address=window_address + (index << layer["block_groups_log2"]),
-                        groups=layer["tail_groups"] if is_tail else 1 << layer["block_groups_log2"],
+                        address=index << command["block_groups_log2"],
+                        groups=command["tail_groups"] if is_tail else 1 << command["block_groups_log2"],
                         n=int(fields["n_minus_1"][number]) + 1,
-                        last_of_tile=last_of_tile,
-                        last_of_window=last_of_window,
-                        last_of_layer=last_of_window and pixel_tile == layer["pixel_tiles"] - 1,
-                        skipped=index - expected + (layer["block_columns"] - 1 - index if last_of_tile else 0),
+                        last_of_list=last_of_list,
+                        last_of_tile=last_of_list and (ends_pixel_tile or command["sharing"] != Sharing.SPLIT) and not command["open"],
+                        last_of_window=last_of_list and (ends_pixel_tile or command["sharing"] != Sharing.SHARED),
+                        last_of_pixel_tile=last_of_pixel_tile,
+                        last_of_command=last_of_pixel_tile and pixel_tile == pixel_tiles - 1,
                     )
                 )
-                expected = index + 1
-    return blocks
+    return walked

@@ -1,4 +1,4 @@
-"""Step issuer: the steps of a layer and the cycles they take. The hardware is ``crisp_hw/step_issuer.py``."""
+"""Step issuer: the steps of commands and the cycles they take. The hardware is ``crisp_hw/step_issuer.py``."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -16,38 +16,46 @@ class Step:
     ----------
     block : int
         Number of the block it belongs to.
-    weight_address, column_address : int
-        Step in the weight buffer, and word of the column buffer.
-    last_of_tile, last_of_window, last_of_layer : bool
+    step : int
+        Which of its pixel tile it is; it lies that far behind the command's first step in the weight buffer.
+    word : int
+        Word of the window that it meets.
+    block_end, list_end, tile_end, window_end, pixel_tile_end, command_end : bool
         What the step ends.
     """
 
     block: int
-    weight_address: int
-    column_address: int
-    last_of_tile: bool
-    last_of_window: bool
-    last_of_layer: bool
+    step: int
+    word: int
+    block_end: bool
+    list_end: bool
+    tile_end: bool
+    window_end: bool
+    pixel_tile_end: bool
+    command_end: bool
 
 
 def issue(blocks: Iterable[Block]) -> list[Step]:
-    """List the steps of blocks: group by group, N steps each; weights begin anew with every window."""
+    """List the steps of blocks: group by group, N steps each; weights begin anew with every pixel tile."""
     steps = []
-    weight_address = 0
+    step = 0
     for number, block in enumerate(blocks):
         for place in range(block.groups * block.n):
             is_last = place == block.groups * block.n - 1
             steps.append(
                 Step(
                     block=number,
-                    weight_address=weight_address,
-                    column_address=block.address + place // block.n,
-                    last_of_tile=is_last and block.last_of_tile,
-                    last_of_window=is_last and block.last_of_window,
-                    last_of_layer=is_last and block.last_of_layer,
+                    step=step,
+                    word=block.address + place // block.n,
+                    block_end=is_last,
+                    list_end=is_last and block.last_of_list,
+                    tile_end=is_last and block.last_of_tile,
+                    window_end=is_last and block.last_of_window,
+                    pixel_tile_end=is_last and block.last_of_pixel_tile,
+                    command_end=is_last and block.last_of_command,
                 )
             )
-            weight_address = 0 if steps[-1].last_of_window else weight_address + 1
+            step = 0 if steps[-1].pixel_tile_end else step + 1
     return steps
 
 
@@ -61,7 +69,7 @@ def issue_cycles(steps: Sequence[Step], bank_rows: int) -> list[int]:
     next_end = 0
     for step in steps:
         cycle = cycles[-1] + 1 if cycles else 0
-        if step.last_of_tile:
+        if step.tile_end:
             cycle = max(cycle, next_end)
             next_end = cycle + bank_rows
         cycles.append(cycle)
