@@ -1,0 +1,80 @@
+"""Command queue: commands of one kind wait here until what they wait for is complete, and are remembered until they are."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from crisp.arch import Word
+
+from .command_layouts import queued_layout, tag_layout, waits_layout
+
+__all__ = ["CommandQueue"]
+
+
+class CommandQueue(wiring.Component):
+    """Hand commands on in order, each when the scoreboard says so.
+
+    Latency: one cycle. Throughput: one command a cycle. Flow control: streams.
+
+    Parameters
+    ----------
+    word : Word
+        Of the commands.
+    depth : int
+        Commands that wait.
+    under_way : int
+        Commands that were handed on and are not complete.
+
+    Members
+    -------
+    i_command, o_command : stream
+        Commands.
+    o_waits : Out
+        What the oldest that waits waits for.
+    i_ready : In
+        It is complete.
+    i_complete : In
+        The oldest command that was handed on is complete.
+    o_busy : Out
+        There are commands, waiting or under way.
+    o_under_way : Out
+        There are commands under way.
+    o_oldest : Out
+        With ``o_busy``: the oldest of them.
+    """
+
+    def __init__(self, *, word: Word, depth: int, under_way: int):
+        self.depth = depth
+        self.under_way = under_way
+        self.layout = queued_layout(word)
+        super().__init__({
+            "i_command": In(stream.Signature(self.layout)),
+            "o_command": Out(stream.Signature(self.layout)),
+            "o_waits": Out(waits_layout()),
+            "i_ready": In(1),
+            "i_complete": In(1),
+            "o_busy": Out(1),
+            "o_under_way": Out(1),
+            "o_oldest": Out(tag_layout()),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.waiting = waiting = SyncFIFO(width=self.layout.size, depth=self.depth)
+        m.submodules.tags = tags = SyncFIFO(width=tag_layout().size, depth=self.under_way)
+
+        # Waiting.
+        head = Signal(self.layout)
+        m.d.comb += [waiting.w_data.eq(self.i_command.payload), waiting.w_en.eq(self.i_command.valid)]
+        m.d.comb += [self.i_command.ready.eq(waiting.w_rdy), head.eq(waiting.r_data)]
+        m.d.comb += [self.o_waits[name].eq(head.fields[name]) for name, _ in waits_layout()]
+
+        # Handed on. A command that may begin may always begin: counts only grow.
+        m.d.comb += [self.o_command.payload.eq(head), self.o_command.valid.eq(waiting.r_rdy & self.i_ready & tags.w_rdy)]
+        begins = self.o_command.valid & self.o_command.ready
+        m.d.comb += [waiting.r_en.eq(begins), tags.w_en.eq(begins), tags.w_data.eq(head.tag), tags.r_en.eq(self.i_complete)]
+
+        m.d.comb += [self.o_busy.eq(waiting.r_rdy | tags.r_rdy), self.o_under_way.eq(tags.r_rdy)]
+        m.d.comb += self.o_oldest.eq(Mux(tags.r_rdy, data.View(tag_layout(), tags.r_data), head.tag))
+        return m
