@@ -142,14 +142,14 @@ def test_every_package_is_looked_at():
         ("crisp.arch.config", "def f():\n    import torch"),
         ("crisp.golden.engine", "import crisp_hw"),
         ("crisp.golden.engine", "from crisp import models"),
-        ("crisp.models.resnet", "import crisp_sim.harness"),
+        ("crisp.models.resnet", "import crisp_sim.machine"),
         ("crisp.models.resnet", "class A:\n    from crisp_hw import engine"),
         ("crisp.models.resnet", "if True:\n    import crisp_hw"),
         ("crisp_hw.engine", "from crisp.golden.requantize import requantize"),
         ("crisp_hw.engine", "import numpy"),
         ("crisp_hw.engine", "def f():\n    import crisp_sim"),
-        ("crisp_sim.harness", "import torch"),
-        ("crisp_sim.harness", "from crisp.prune import loop"),
+        ("crisp_sim.machine", "import torch"),
+        ("crisp_sim.machine", "from crisp.prune import loop"),
     ],
 )
 def test_wrong_imports_are_found(module, source):
@@ -164,10 +164,10 @@ def test_wrong_imports_are_found(module, source):
     [
         ("crisp.arch.config", "import dataclasses\nimport numpy as np\nfrom .errors import ConfigError"),
         ("crisp.golden.engine", "from crisp.arch import Config\nfrom ..arch import pattern"),
-        ("crisp.demo", "import torch\ndef run():\n    from crisp_sim.harness import EngineSimulator"),
+        ("crisp.demo", "import torch\ndef run():\n    from crisp_sim.machine import MachineSimulator"),
         ("crisp.demo", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from crisp_sim import harness"),
         ("crisp_hw.engine", "from amaranth import Module\nfrom crisp.arch import Config\nfrom .pe import ProcessingElement"),
-        ("crisp_sim.harness", "import numpy\nfrom crisp.golden import engine\nfrom crisp_hw.engine import LayerEngine"),
+        ("crisp_sim.machine", "import numpy\nfrom crisp.golden import engine\nfrom crisp_hw.engine import LayerEngine"),
     ],
 )
 def test_right_imports_pass(module, source):

@@ -2,7 +2,7 @@
 
 from crisp.arch import CrispError
 
-__all__ = ["BuildError", "CocotbFailure", "EngineFault", "MachineFault", "SimulationError", "SimulationTimeout", "ToolError"]
+__all__ = ["BuildError", "CocotbFailure", "MachineFault", "SimulationError", "ToolError"]
 
 
 class SimulationError(CrispError):
@@ -19,14 +19,6 @@ class BuildError(SimulationError):
 
 class CocotbFailure(SimulationError, AssertionError):
     """A cocotb test failed: names the test, its assertion and the seed."""
-
-
-class SimulationTimeout(SimulationError):
-    """The hardware made no progress: names layer, cycle and the streams that stood still."""
-
-
-class EngineFault(SimulationError):
-    """The engine ended in a way that its contract forbids, such as with a window unread."""
 
 
 class MachineFault(SimulationError):

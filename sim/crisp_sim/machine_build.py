@@ -14,7 +14,6 @@ from crisp.arch import Config
 
 from .cache import build_cached
 from .errors import SimulationError
-from .ports import all_ports, slices
 from .toolchain import compiler, compiler_version, execute, find_verilator
 from .verilate import compile_model, runtime_library, verilate
 
@@ -68,17 +67,25 @@ class MachinePorts:
 
     def header(self) -> str:
         """Return the text of ``machine_ports.h``, which `machine.cpp` includes."""
-        valid, payload = (TRACE_VALID, TRACE_PAYLOAD) if self.trace_bytes else (INTERRUPT, INTERRUPT)
+        # Verilator reserves two underscores in a row for itself.
+        valid, payload = (name.replace("__", "___05F") for name in (TRACE_VALID, TRACE_PAYLOAD))
+        if not self.trace_bytes:
+            valid = payload = INTERRUPT
         return "\n".join([
             "// Generated from the machine's signature.",
             "#pragma once",
             f"constexpr unsigned BEAT_BYTES = {self.data_bytes};",
             f"constexpr unsigned TRACE_BYTES = {self.trace_bytes};",
             f"#define INTERRUPT {INTERRUPT}",
-            f"#define TRACE_VALID {valid.replace('__', '___05F')}",
-            f"#define TRACE_PAYLOAD {payload.replace('__', '___05F')}",
+            f"#define TRACE_VALID {valid}",
+            f"#define TRACE_PAYLOAD {payload}",
             "",
         ])  # fmt: skip
+
+
+def port_shapes(component: Any) -> dict[str, Any]:
+    """Return the shape of every port by its name in Verilog: the path in the signature, joined by two underscores."""
+    return {"__".join(map(str, path)): member.shape for path, member, _ in component.signature.flatten(component)}
 
 
 def describe_ports(machine: Any) -> MachinePorts:
@@ -89,15 +96,21 @@ def describe_ports(machine: Any) -> MachinePorts:
     SimulationError
         When it lacks a port that the harness drives.
     """
-    ports = {port.name: port for port in all_ports(machine)}
+    from amaranth.hdl import Shape
+    from amaranth.lib.data import Layout
+
+    ports = port_shapes(machine)
     for name in ("m_axi_araddr", "m_axi_rdata", "m_axi_awaddr", "m_axi_wdata", "s_axi_awaddr", "s_axi_araddr", "interrupt"):
         if name not in ports:
             raise SimulationError(f"a machine must have the port {name}; there are {', '.join(ports)}")
-    trace = ports.get(TRACE_PAYLOAD)
+    fields: dict[str, tuple[int, int]] = {}
+    if TRACE_PAYLOAD in ports:
+        layout = Layout.cast(ports[TRACE_PAYLOAD])
+        fields = {str(name): (field.offset, field.width) for name, field in layout}
     return MachinePorts(
-        data_bytes=ports["m_axi_rdata"].num_bytes,
-        trace_bytes=0 if trace is None else trace.num_bytes,
-        trace_fields={} if trace is None else slices(trace.shape),
+        data_bytes=Shape.cast(ports["m_axi_rdata"]).width // 8,
+        trace_bytes=-(-max((low + width for low, width in fields.values()), default=0) // 8),
+        trace_fields=fields,
     )
 
 

@@ -35,28 +35,27 @@ def bench_demo(output: Path, console: Console) -> None:
 
 def bench_steady_state(output: Path, console: Console) -> None:
     """Measure cycles against steps for every N:M and share of absent blocks, with one and with two rows drained a cycle."""
-    from crisp_sim.harness import EngineSimulator
-    from crisp_sim.steady_state import measure_steady_state
+    from crisp.runtime import Accelerator
+    from crisp.steady_state import measure_steady_state
 
     records: list[dict[str, Any]] = []
     for drain_rows in (1, 2):
         config = dataclasses.replace(Config.preset("default"), drain_rows=drain_rows)
-        simulator = EngineSimulator(config, log=console.print)
         choices = [*range(1, config.group_size + 1), "mixed"]
-        for record in measure_steady_state(simulator, choices, seed=SEED):
+        for record in measure_steady_state(Accelerator(config, log=console.print), choices, seed=SEED):
             records.append({"config": dataclasses.asdict(config), **record.to_dict()})
             console.print(
                 f"{drain_rows} rows a cycle, {record.n:>5}:{record.group}, {record.absent:4.0%} absent: {record.steps:6} steps, "
-                f"{record.bubbles:4} bubbles, utilization {record.utilization:.1%}"
+                f"{record.bubbles:5} bubbles, utilization {record.utilization:.1%}"
             )
     write_json(output / "steady_state.json", {**provenance("crisp bench --only steady_state", SEED), "records": records})
 
 
 def bench_simulation(output: Path, console: Console) -> None:
-    """Measure how many cycles of the 16x16 engine a second simulates."""
-    from crisp_sim.bench import bench_simulation as measure
+    """Measure how many cycles of the 16x16 machine a second simulates."""
+    from crisp.simulation_speed import measure_speed
 
-    record = measure()
+    record = measure_speed(Config.preset("default"), seed=SEED)
     console.print(record)
     write_json(output / "simulation.json", {**record, **provenance("crisp bench --only simulation", SEED)})
 

@@ -29,17 +29,20 @@ class Copier(Component):
         ``""``; ``page``: says that bursts have 16 beats; ``fickle``: withdraws requests; ``last``: WLAST comes a beat early; ``moody``:
         changes data that wait; ``deaf``: registers do not answer; ``narrow``: says that beats are half as wide; ``odd``: reads from an
         address that is no multiple of the bus width.
+    has_trace : bool
+        Whether it has a trace port.
     """
 
-    def __init__(self, config: Config, fault: str = "") -> None:
+    def __init__(self, config: Config, fault: str = "", *, has_trace: bool = True) -> None:
         self.width = config.axi_data_width
         self.fault = fault
         super().__init__({
             **flat_members("m_axi", Out(AxiSignature(data_width=self.width))),
             **flat_members("s_axi", In(AxiLiteSignature(address_width=12))),
             "interrupt": Out(1),
-            "o_trace": Out(TRACE),
+            **({"o_trace": Out(TRACE)} if has_trace else {}),
         })  # fmt: skip
+        self.has_trace = has_trace
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -98,8 +101,9 @@ class Copier(Component):
                     m.d.sync += [source.eq(source + burst_bytes), destination.eq(destination + burst_bytes), beats.eq(beats - BEATS)]
                     m.d.sync += response.eq(response | self.m_axi_bresp)
                     with m.If(beats == BEATS):
-                        m.d.comb += [self.o_trace.valid.eq(1), self.o_trace.payload.number.eq(number)]
-                        m.d.comb += self.o_trace.payload.end.eq(destination + burst_bytes)
+                        if self.has_trace:
+                            m.d.comb += [self.o_trace.valid.eq(1), self.o_trace.payload.number.eq(number)]
+                            m.d.comb += self.o_trace.payload.end.eq(destination + burst_bytes)
                         m.d.sync += [number.eq(number + 1), self.interrupt.eq(1)]
                         m.next = "IDLE"
                     with m.Else():

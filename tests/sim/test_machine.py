@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.sim.copier import BEATS, BEATS_REGISTER, DESTINATION, SOURCE, START, STATUS, Copier
+from amaranth import Module
+from amaranth.lib.wiring import Component
+from tests.sim.copier import BEATS, BEATS_REGISTER, DESTINATION, SOURCE, START, STATUS, TRACE, Copier
 
 from crisp.arch import Config
 from crisp_sim.errors import MachineFault, SimulationError
@@ -16,6 +18,16 @@ TINY = Config.preset("tiny")
 WIDE = dataclasses.replace(TINY, axi_data_width=512)
 FROM, TO = 0x1000, 0x8000
 SEED = 7
+
+
+class NoMachine(Component):
+    """Has nothing but a trace port's members."""
+
+    def __init__(self) -> None:
+        super().__init__(dict(TRACE.members))
+
+    def elaborate(self, platform) -> Module:
+        return Module()
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +134,17 @@ def test_trace_port(simulator: MachineSimulator) -> None:
     assert (first["number"], second["number"]) == (0, 1)
     assert (first["end"], second["end"]) == (TO + 64, TO + 16)
     assert begin < first["cycle"] < second["cycle"] <= simulator.cycle
+
+
+def test_a_trace_port_may_be_missing() -> None:
+    simulator = MachineSimulator(TINY, machine=Copier(TINY, has_trace=False))
+    assert (copy(simulator, 64) == sent(64)).all()
+    assert simulator.take_trace() == []
+
+
+def test_ports_that_must_be_there() -> None:
+    with pytest.raises(SimulationError, match=r"^a machine must have the port m_axi_araddr; there are valid, payload$"):
+        MachineSimulator(TINY, machine=NoMachine())
 
 
 @pytest.mark.parametrize("write", [False, True])
