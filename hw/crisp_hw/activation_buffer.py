@@ -102,13 +102,13 @@ class ActivationBuffer(wiring.Component):
             granted = [grant[bank] for grant in reads.grants]
             m.d.comb += read.en.eq(Cat(granted).any())
             m.d.comb += read.addr.eq(select(granted, reads.places))
-            word = Signal(8 * self.group_size, name=f"word_{bank}")
+            word = Signal(8 * self.group_size, name=f"word_{bank}", reset_less=True)
             m.d.sync += word.eq(read.data)
             words.append(word)
 
         # Grants go with the words through RAM and register. Those of a request that takes several cycles are collected.
         (reading, *_), (sources, first, last, grants) = delays(m, 2, [reads.sources, reads.first, reads.last, reads.grants])
-        answer = Signal(slot_layout(self.columns, self.group_size))
+        answer = Signal(slot_layout(self.columns, self.group_size), reset_less=True)
         for lane, grant in enumerate(grants):
             come = select(grant, words)
             m.d.sync += answer[lane].as_value().eq(Mux(first, 0, answer[lane].as_value()) | come)
@@ -144,8 +144,8 @@ class ActivationBuffer(wiring.Component):
         for lane in range(self.columns):
             address = payload.addresses[lane]
             wanted = scheduler.i_wanted.payload[lane]
-            place = Signal(range(max(2, self.depth)), name=f"{name}_place_{lane}")
-            word = Signal(8 * self.group_size, name=f"{name}_word_{lane}")
+            place = Signal(range(max(2, self.depth)), name=f"{name}_place_{lane}", reset_less=True)
+            word = Signal(8 * self.group_size, name=f"{name}_word_{lane}", reset_less=True)
             with m.If(accepts):
                 m.d.sync += wanted.eq(Mux(payload.enables[lane], 1 << address[:bank_bits], 0))
                 m.d.sync += place.eq(address[bank_bits:])
