@@ -24,11 +24,11 @@ class StabilityChecker:
     dut : cocotb handle
         Top level.
     prefix, channel : str
-        ``bus`` and ``ar`` for ``bus__arvalid``.
+        ``bus__`` and ``ar`` for ``bus__arvalid``.
     """
 
     def __init__(self, dut: Any, prefix: str, channel: str) -> None:
-        self.name = f"{prefix}__{channel}"
+        self.name = f"{prefix}{channel}"
         self.valid = getattr(dut, f"{self.name}valid")
         self.ready = getattr(dut, f"{self.name}ready")
         names = {
@@ -80,7 +80,7 @@ class AxiMemory(Process):
     responses : dict
         Response other than OKAY of a beat's address, or of a burst's when written.
     prefix : str
-        Name of the port.
+        What the names of its ports begin with.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class AxiMemory(Process):
         latency: int = 3,
         responses: dict[int, int] | None = None,
         max_burst: int = 16,
-        prefix: str = "bus",
+        prefix: str = "bus__",
     ) -> None:
         super().__init__(bench)
         self.data, self.base, self.latency = data, base, latency
@@ -115,8 +115,8 @@ class AxiMemory(Process):
         self.read_cycles: list[int] = []
         self.write_cycles: list[int] = []
         self.prefix = prefix
-        self.has_read = hasattr(self.dut, f"{prefix}__arvalid")
-        self.has_write = hasattr(self.dut, f"{prefix}__awvalid")
+        self.has_read = hasattr(self.dut, f"{prefix}arvalid")
+        self.has_write = hasattr(self.dut, f"{prefix}awvalid")
         if self.has_read:
             self.ar = StabilityChecker(self.dut, prefix, "ar")
             self.beat_bytes = len(self.port("rdata")) // 8
@@ -132,7 +132,7 @@ class AxiMemory(Process):
             self.answering = False
 
     def port(self, name: str) -> Any:
-        return getattr(self.dut, f"{self.prefix}__{name}")
+        return getattr(self.dut, f"{self.prefix}{name}")
 
     @property
     def is_quiet(self) -> bool:
