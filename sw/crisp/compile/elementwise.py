@@ -39,7 +39,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "HardSwish": lambda x, attributes: x * hard_sigmoid(x, 1 / 6, 0.5),
     "Identity": lambda x, attributes: x,
     "LeakyRelu": lambda x, attributes: np.where(x > 0, x, np.float32(attributes["alpha"]) * x),
-    "Relu": lambda x, attributes: np.maximum(x, 0),
+    "Relu": lambda x, attributes: np.clip(x, *attributes["bounds"]),
     "Sigmoid": lambda x, attributes: sigmoid(x),
     "Swish": lambda x, attributes: x * sigmoid(np.float32(attributes["alpha"]) * x),
     "Tanh": lambda x, attributes: np.tanh(x),

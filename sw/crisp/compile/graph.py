@@ -198,6 +198,14 @@ class Graph:
             name += "'"
         return name
 
+    def rename(self, old: str, new: str) -> None:
+        """Give a tensor another name, which no other has."""
+        self.tensors[new] = dataclasses.replace(self.tensors.pop(old), name=new)
+        for node in self.nodes:
+            node.inputs = [new if name == old else name for name in node.inputs]
+            node.output = new if node.output == old else node.output
+        self.input, self.output = (new if name == old else name for name in (self.input, self.output))
+
     def bypass(self, node: Node) -> None:
         """Remove a node that does nothing: whoever used its output uses its first input."""
         source = node.inputs[0]

@@ -155,6 +155,12 @@ def read_batch_normalization(node: Node, graph: Graph) -> None:
     node.attributes = {"epsilon": epsilon}
 
 
+def read_relu(node: Node, graph: Graph) -> None:
+    """Clamp from 0."""
+    take(node)
+    node.attributes = {"bounds": (0.0, np.inf)}
+
+
 def read_clip(node: Node, graph: Graph) -> None:
     """Clamp between constants."""
     take(node)
@@ -309,7 +315,7 @@ READERS: Mapping[str, Callable[[Node, Graph], None]] = {
     "Mul": read_plain,
     "QuantizeLinear": read_quantization,
     "ReduceMean": read_reduce_mean,
-    "Relu": read_elementwise(),
+    "Relu": read_relu,
     "Reshape": read_reshape,
     "Sigmoid": read_elementwise(),
     "Squeeze": read_squeeze,

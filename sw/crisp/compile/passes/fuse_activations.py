@@ -5,7 +5,7 @@ import numpy as np
 from ..graph import Graph, Node
 from ..operations import REQUANTIZED, VALUE_PRESERVING
 
-__all__ = ["bounds_of", "fuse_activations"]
+__all__ = ["fuse_activations", "set_bounds"]
 
 
 def fuse_activations(graph: Graph) -> None:
@@ -16,16 +16,16 @@ def fuse_activations(graph: Graph) -> None:
     for node in [node for node in graph.nodes if node.operation in ("Relu", "Clip")]:
         before = source(node, graph)
         if before is not None:
-            low, high = before.attributes.get("bounds", (-np.inf, np.inf))
-            least, most = bounds_of(node)
-            before.attributes["bounds"] = (min(max(low, least), most), min(max(high, least), most))
+            set_bounds(before, node)
             graph.bypass(node)
     graph.remove_dead()
 
 
-def bounds_of(node: Node) -> tuple[float, float]:
-    """Return the limits that a Relu or a Clip sets."""
-    return (0.0, np.inf) if node.operation == "Relu" else node.attributes["bounds"]
+def set_bounds(node: Node, clamp: Node) -> None:
+    """Give a node the limits of ``clamp``, behind those that it has."""
+    low, high = node.attributes.get("bounds", (-np.inf, np.inf))
+    least, most = clamp.attributes["bounds"]
+    node.attributes["bounds"] = (min(max(low, least), most), min(max(high, least), most))
 
 
 def source(node: Node, graph: Graph) -> Node | None:

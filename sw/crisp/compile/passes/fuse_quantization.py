@@ -59,8 +59,10 @@ class Fusion:
                 + "\n  ".join(self.problems)
             )
         graph.nodes, graph.level = nodes, Level.INTEGER
+        name = graph.input
         graph.input, graph.output = self.resolve(graph.input), self.resolve(graph.output)
         graph.remove_dead()
+        graph.rename(graph.input, name)
 
     def resolve(self, name: str) -> str:
         """Return the integers that stand for a tensor; itself when it is integers."""

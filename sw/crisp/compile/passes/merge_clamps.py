@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..graph import Graph, Node
+from ..graph import Graph
 from ..operations import REQUANTIZED
-from .fuse_activations import bounds_of
+from .fuse_activations import set_bounds
 
 __all__ = ["merge_clamps"]
 
@@ -22,14 +22,8 @@ def merge_clamps(graph: Graph) -> None:
         before = graph.producer(source)
         if np.array_equal(node.attributes["table"], np.arange(-128, 128)):
             graph.bypass(node)
-        elif is_clamp(node) and before is not None and before.operation in REQUANTIZED and graph.only_consumer(source) is node:
-            low, high = before.attributes.get("bounds", (-np.inf, np.inf))
-            least, most = bounds_of(node)
-            before.attributes["bounds"] = (min(max(low, least), most), min(max(high, least), most))
-            graph.bypass(node)
+        elif "bounds" in node.attributes and before is not None and before.operation in REQUANTIZED and graph.only_consumer(source) is node:
+            set_bounds(before, node)
+            before.output = node.output
+            graph.nodes.remove(node)
     graph.remove_dead()
-
-
-def is_clamp(node: Node) -> bool:
-    """Tell whether a table is that of a Relu or a Clip."""
-    return node.attributes["function"] in ("Relu", "Clip")
