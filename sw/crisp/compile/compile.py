@@ -12,8 +12,7 @@ from .chunks import cut
 from .errors import CompileError
 from .operator import Operator
 from .schedule import NoRoom, Scheduler
-from .segments import Network as Plan
-from .segments import choose_segments
+from .segments import Plan, choose_segments
 from .selection import select_operators
 
 __all__ = ["Compilation", "compile_network", "schedule_network"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from functools import cached_property
 
 import numpy as np
 
@@ -125,17 +126,24 @@ class Operator:
         """Names of the tensors that this reads."""
         return (self.source.name,) if self.residual is None else (self.source.name, self.residual)
 
+    @cached_property
+    def column(self) -> tuple[int, int, int]:
+        """Rows from a window to the next, rows above the image, and rows that a window spans."""
+        return self.window.stride[0], self.window.padding[0], self.window.extent[0]
+
     def last_row(self, end: int) -> int:
         """Return how many rows of the source are needed for the first ``end`` rows of the output."""
         if end <= 0:
             return 0
         if self.kind is Kind.PLANES:
             return self.source.height
-        bottom = (min(end, self.output.height) - 1) * self.window.stride[0] - self.window.padding[0] + self.window.extent[0]
+        stride, padding, extent = self.column
+        bottom = (min(end, self.output.height) - 1) * stride - padding + extent
         return min(self.source.height, max(0, bottom))
 
     def first_row(self, start: int) -> int:
         """Return the first row of the source that output rows from ``start`` on need."""
         if self.kind is Kind.PLANES:
             return 0
-        return min(self.source.height, max(0, start * self.window.stride[0] - self.window.padding[0]))
+        stride, padding, _ = self.column
+        return min(self.source.height, max(0, start * stride - padding))

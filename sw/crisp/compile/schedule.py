@@ -23,7 +23,7 @@ from .buffers import FreeList, Home, Ring
 from .chunks import Chunk, window_runs
 from .cost import execute_cycles, walk_pixels
 from .operator import Kind, Operator, Tensor
-from .segments import Network, Segment, home_pitch
+from .segments import Plan, Segment, home_pitch
 from .stream import CommandStream, Touch
 
 __all__ = ["Constants", "NoRoom", "Place", "Scheduler"]
@@ -79,13 +79,13 @@ class Scheduler:
 
     Parameters
     ----------
-    network : Network
+    network : Plan
         Operators and tensors.
     segments : list of Segment
         How they are computed.
     """
 
-    def __init__(self, network: Network, segments: list[Segment]):
+    def __init__(self, network: Plan, segments: list[Segment]):
         self.network = network
         self.segments = segments
         self.config: Config = network.config

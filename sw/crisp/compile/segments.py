@@ -7,7 +7,7 @@ found by dynamic programming over the operators, with the set of tensors in memo
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from crisp.arch import CHANNEL, COUNT, ENTRY, Config
 
@@ -17,20 +17,23 @@ from .errors import CompileError
 from .operator import Kind, Operator, Tensor
 from .stripes import StripePlan, plan_stripes
 
-__all__ = ["Network", "Segment", "choose_segments", "home_pitch"]
+__all__ = ["Plan", "Segment", "choose_segments", "home_pitch"]
 
 #: Longest segment that is tried, in operators.
-LONGEST = 24
+LONGEST = 18
 
-#: Numbers of stripes that fit of which the best is taken.
-TRIALS = 3
+#: Numbers of stripes that are tried.
+STRIPES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112)
+
+#: How many that fit are compared.
+TRIALS = 2
 
 #: What a byte on the bus costs where the array is the slower one, as a part of its time on the bus: energy, and bandwidth for others.
 BUS_WEIGHT = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Network:
+class Plan:
     """Operators, and what is known of the tensors between them.
 
     Parameters
@@ -60,10 +63,18 @@ class Network:
                 last[name] = index
         last[self.operators[-1].output.name] = len(self.operators)
         object.__setattr__(self, "last_use", last)
+        object.__setattr__(self, "born", {operator.output.name: index for index, operator in enumerate(self.operators)})
         object.__setattr__(self, "odd", {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES})
 
     last_use: dict[str, int] = dataclasses.field(init=False)
+    born: dict[str, int] = dataclasses.field(init=False)
     odd: set[str] = dataclasses.field(init=False)
+
+    def is_tight(self, index: int, capacity: int) -> bool:
+        """Tell whether all that is alive around operator ``index`` exceeds ``capacity`` words."""
+        operator = self.operators[index]
+        alive = {name for name in self.tensors if not self.is_external(name) and self.born[name] < index <= self.last_use.get(name, -1)}
+        return whole_words(self, alive | {operator.source.name, operator.output.name}) > capacity
 
     def is_external(self, name: str) -> bool:
         """Tell whether a tensor comes from the host: the input, or patches of it."""
@@ -106,18 +117,18 @@ class Segment:
     cost: float
 
 
-def home_pitch(network: Network, name: str, rows: int) -> int:
+def home_pitch(network: Plan, name: str, rows: int) -> int:
     """Return the words from one plane of a tensor's ring to the next: odd where planes are read side by side."""
     pixels = rows * network.tensors[name].width
     return pixels | 1 if name in network.odd and pixels > 1 else pixels
 
 
-def choose_segments(network: Network, capacity: int) -> list[Segment]:
+def choose_segments(network: Plan, capacity: int) -> list[Segment]:
     """Find the cheapest segments.
 
     Parameters
     ----------
-    network : Network
+    network : Plan
         The operators.
     capacity : int
         Words of the activation buffer that may be planned with.
@@ -128,13 +139,17 @@ def choose_segments(network: Network, capacity: int) -> list[Segment]:
         When an operator fits in no way.
     """
     total = len(network.operators)
+    tight = [network.is_tight(index, capacity) for index in range(total)]
     best: list[dict[frozenset[str], tuple[float, list[Segment]]]] = [{} for _ in range(total + 1)]
     best[0][frozenset()] = (0.0, [])
     for first in range(total):
         for state, (cost, path) in best[first].items():
             for end in range(first + 1, min(total, first + LONGEST) + 1):
+                # Several operators share stripes where something is too large, or comes from memory, and little beyond.
+                if end > first + 1 and not state and not (tight[first] or any(tight[max(first, end - 3) : end])):
+                    continue
                 found = False
-                for segment in candidates(network, first, end, state, capacity):
+                for segment in candidates(network, first, end, state, capacity, tight):
                     found = True
                     price = cost + segment.cost
                     known = best[end].get(segment.after)
@@ -151,7 +166,7 @@ def choose_segments(network: Network, capacity: int) -> list[Segment]:
     return min(best[total].values(), key=lambda entry: entry[0])[1]
 
 
-def candidates(network: Network, first: int, end: int, state: frozenset[str], capacity: int) -> list[Segment]:
+def candidates(network: Plan, first: int, end: int, state: frozenset[str], capacity: int, tight: Sequence[bool]) -> list[Segment]:
     """Return ways to compute operators ``first`` to ``end`` when the tensors of ``state`` lie in memory."""
     operators = network.operators[first:end]
     produced = [operator.output.name for operator in operators]
@@ -160,52 +175,60 @@ def candidates(network: Network, first: int, end: int, state: frozenset[str], ca
     choices = (
         [frozenset(produced[-1:])]
         if is_last
-        else [frozenset(chosen) for size in range(len(alive) + 1) for chosen in itertools.combinations(alive, size)]
+        else [frozenset(chosen) for size in range(min(len(alive), 2) + 1) for chosen in itertools.combinations(alive, size)]
     )
     used = {name for operator in operators for name in operator.inputs}
     loaded = frozenset(name for name in used if name in state or network.is_external(name))
     resident = [
         name
         for name in network.tensors
-        if name not in state and not network.is_external(name) and born(network, name) < first <= network.last_use.get(name, -1)
+        if name not in state and not network.is_external(name) and network.born[name] < first <= network.last_use.get(name, -1)
     ]
     taken = whole_words(network, resident)
     segments = []
     for stored in choices:
         kept = frozenset(alive) - stored
         after = frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end and not (is_last and name in stored))
+        if stored and not state and not (is_last and stored == choices[0]) and not any(tight[first:end]):
+            continue  # there is room
         inner = [name for name in (*loaded, *stored) if not network.is_external(name) and not (is_last and name == produced[-1])]
         if len(operators) > 1 and not inner and whole_words(network, (*produced, *loaded)) <= capacity - taken:
             continue  # nothing is gained over one operator after the other
-        most = min(max(network.operators[end - 1].output.height, max(op.output.height for op in operators)), 64)
+        most = min(max(network.operators[end - 1].output.height, max(op.output.height for op in operators)), STRIPES[-1])
         if len(operators) == 1 and not loaded and not stored:
             most = 1
-        fits = 0
-        for stripes in range(1, most + 1):
-            if stripes == 1 and len(operators) > 1:
+        counts = [count for count in STRIPES if count <= most and (count > 1 or len(operators) == 1)]
+        if len(operators) > 1 and whole_words(network, kept) > capacity - taken:
+            continue
+
+        def attempt(
+            count: int, stored: frozenset[str] = stored, kept: frozenset[str] = kept, after: frozenset[str] = after
+        ) -> Segment | None:
+            return evaluate(network, first, end, count, loaded, stored, kept, resident, after, capacity - taken)
+
+        # The thinnest stripes need least room. The fewest that fit are sought by halves; then another number is tried, which
+        # may divide the rows better.
+        low, high = 0, len(counts) - 1
+        if counts and attempt(counts[0]) is None:
+            low = 1
+            if attempt(counts[-1]) is None:
                 continue
-            segment = evaluate(network, first, end, stripes, loaded, stored, kept, resident, after, capacity - taken)
-            if segment is not None:
-                segments.append(segment)
-                fits += 1
-                if fits == TRIALS:
-                    break
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if attempt(counts[middle]) is not None else (middle + 1, high)
+        found = (attempt(count) for count in counts[low : low + TRIALS])
+        segments += [segment for segment in found if segment is not None]
     return segments
 
 
-def whole_words(network: Network, names: Sequence[str]) -> int:
+def whole_words(network: Plan, names: Iterable[str]) -> int:
     """Return the words that tensors take as a whole."""
     tensors, group = network.tensors, network.config.group_size
     return sum(tensors[name].planes(group) * home_pitch(network, name, tensors[name].height) for name in names)
 
 
-def born(network: Network, name: str) -> int:
-    """Return the index of the operator that computes ``name``; -1 for what the host brings."""
-    return next((index for index, operator in enumerate(network.operators) if operator.output.name == name), -1)
-
-
 def evaluate(
-    network: Network,
+    network: Plan,
     first: int,
     end: int,
     stripes: int,
@@ -257,12 +280,12 @@ def evaluate(
     return Segment(first, end, plan, loaded, stored, kept, after, max(compute, bus) + BUS_WEIGHT * bus)
 
 
-def patched(network: Network) -> set[str]:
+def patched(network: Plan) -> set[str]:
     """Return the tensors that are loaded as patches."""
     return {operator.source.name for operator in network.operators if operator.patches is not None}
 
 
-def weights_stay(network: Network, operators: Sequence[Operator]) -> bool:
+def weights_stay(network: Plan, operators: Sequence[Operator]) -> bool:
     """Tell whether the weights of all operators fit their buffers together."""
     config = network.config
     chunks = [chunk for operator in operators for chunk in network.chunks[operator.name]]
