@@ -60,6 +60,8 @@ class AxiReader(wiring.Component):
         Begin nothing more; once high it stays until reset.
     o_error : Out
         A faulty beat and its address, for one cycle.
+    o_error_client : Out
+        Whose it is.
     o_idle : Out
         No burst is under way.
 
@@ -98,6 +100,7 @@ class AxiReader(wiring.Component):
             "o_beats": Out(stream.Signature(beat_layout(data_width))).array(len(self.depths)),
             "i_stop": In(1),
             "o_error": Out(error_layout()),
+            "o_error_client": Out(range(max(2, len(self.depths)))),
             "o_idle": Out(1),
         })  # fmt: skip
 
@@ -183,7 +186,7 @@ class AxiReader(wiring.Component):
         address = current.burst.address
         place = Signal(place_bits)
         m.d.comb += place.eq(address[byte_bits:] + number)
-        m.d.comb += self.o_error.valid.eq(is_faulty)
+        m.d.comb += [self.o_error.valid.eq(is_faulty), self.o_error_client.eq(current.client)]
         m.d.comb += self.o_error.error.eq(Mux(response[1], response, AxiError.PROTOCOL))
         m.d.comb += self.o_error.address.eq(Cat(address[:byte_bits], place, address[byte_bits + place_bits :]))
         m.d.comb += self.o_idle.eq(~bus.arvalid & ~in_flight.r_rdy & ~arrived)

@@ -75,6 +75,11 @@ class LayerEngine(wiring.Component):
         whatever it has promised to others it keeps.
     o_error_code : Out, `ErrorCode`
         With ``o_error``: what was found.
+    o_error_listing : Out
+        With ``o_error``: in the command that was taken last, whose blocks are being listed. Else it is the oldest one whose steps are
+        not all issued.
+    o_steps_end : Out
+        All steps of that one are issued.
     """
 
     def __init__(self, config: Config):
@@ -94,6 +99,8 @@ class LayerEngine(wiring.Component):
             "o_counters_valid": Out(1),
             "o_error": Out(1),
             "o_error_code": Out(ErrorCode),
+            "o_error_listing": Out(1),
+            "o_steps_end": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -131,6 +138,7 @@ class LayerEngine(wiring.Component):
         m.d.comb += [walker.i_command.payload.eq(walked), commands.w_data.eq(issued)]
         connect(m, walker.o_block, issuer.i_block)
         m.d.comb += [issuer.i_command.eq(commands.r_rdy), commands.r_en.eq(issuer.o_command_end)]
+        m.d.comb += self.o_steps_end.eq(issuer.o_command_end)
 
         # Operands.
         m.submodules.weight_buffer = weights = WeightBuffer(
@@ -231,7 +239,7 @@ class LayerEngine(wiring.Component):
         # Find what is wrong: the lists, or an address beyond the end of its buffer.
         leaves_channels = (tile_place > bank_depth - config.bank_rows) | (command.channel_base % config.rows != 0)
         with m.If(walker.o_error):
-            m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(walker.o_error_code)]
+            m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(walker.o_error_code), self.o_error_listing.eq(1)]
         with m.Elif(weights.o_error | (issuer.o_tile_end & leaves_channels)):
             m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(ErrorCode.METADATA_RANGE)]
         return m

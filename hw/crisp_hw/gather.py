@@ -6,7 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from crisp.arch import EXECUTE, RUN, ExecuteKind, Sharing
+from crisp.arch import EXECUTE, RUN, ErrorCode, ExecuteKind, Sharing
 from crisp.arch.config import ACTIVATION_ADDRESS_WIDTH
 
 from .lane_coordinate import LaneCoordinate
@@ -60,7 +60,10 @@ class Gather(wiring.Component):
     o_busy : Out
         A command is at work, or words have not left.
     o_error : Out
-        An address lies outside the activation buffer, or the run buffer ends before the runs of a window do.
+        An address lies outside the activation buffer, or the runs of a window do not list the words that it has. It belongs to the
+        command that was taken last.
+    o_error_code : Out, `ErrorCode`
+        With ``o_error``: which of both.
     """
 
     #: Words that are asked for and have not left: the cycles from asking to leaving, and some for requests that take several.
@@ -81,6 +84,7 @@ class Gather(wiring.Component):
             "o_pool": Out(word),
             "o_busy": Out(1),
             "o_error": Out(1),
+            "o_error_code": Out(ErrorCode),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -211,7 +215,15 @@ class Gather(wiring.Component):
         m.d.comb += [port.eq(address) for port, address in zip(self.o_request.payload.addresses, addresses, strict=True)]
         transfer = self.o_request.valid & self.o_request.ready
         outside = Cat(enable & (address >= self.words) for enable, address in zip(enables, addresses, strict=True)).any()
-        m.d.sync += self.o_error.eq(runs.o_error | (transfer & outside))
+
+        # Find what is wrong. A window that is multiplied has as many words as its blocks need.
+        window_word = Signal.like(command.window_words)
+        ends_window = ends_run & run.last_of_window
+        wrong_words = issue & (command.kind == ExecuteKind.PRODUCT) & ((window_word == command.window_words - 1) != ends_window)
+        with m.If(issue):
+            m.d.sync += window_word.eq(Mux(ends_window, 0, window_word + 1))
+        m.d.sync += self.o_error.eq(runs.o_error | wrong_words | (transfer & outside))
+        m.d.sync += self.o_error_code.eq(Mux(transfer & outside, ErrorCode.ACTIVATION_RANGE, ErrorCode.RUN_RANGE))
 
         # Answers, with padding in the other lanes.
         asked_layout = data.StructLayout({"enables": self.columns, "pad": command.pad.shape(), "last": 1, "is_pool": 1})

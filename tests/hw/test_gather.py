@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from tests.hw.bench import Process
 from tests.hw.executes import convolution, execute, random_convolution
 
-from crisp.arch import EXECUTE, RUN, ExecuteKind, FieldError, Sharing
+from crisp.arch import EXECUTE, RUN, ErrorCode, ExecuteKind, FieldError, Sharing
 from crisp.golden.gather import gather_tiles, gather_windows
 from crisp.golden.max_pool import max_pool
 from crisp.golden.pixel_walk import tile_steps
@@ -172,15 +172,17 @@ async def gathers_convolutions(dut, mode: str) -> None:
 
 
 class Errors(Process):
-    """Note the cycles in which an error was told."""
+    """Note the cycles in which an error was told, and which."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
         self.cycles: list[int] = []
+        self.codes: set[ErrorCode] = set()
 
     def step(self) -> None:
         if int(self.dut.o_error.value):
             self.cycles.append(self.bench.cycle)
+            self.codes.add(ErrorCode(int(self.dut.o_error_code.value)))
 
 
 @cocotb.test()
@@ -262,6 +264,7 @@ async def tells_addresses_outside(dut) -> None:
         lanes = np.pad(np.arange(command["pixels"]), (0, tiles * columns - command["pixels"])).reshape(tiles, columns)
         outside = int((plane[:, None, None] + lanes >= words).any(axis=2).sum()) if "kernel" not in fields else 0
         assert len(errors.cycles) - told == outside, fields
+        assert errors.codes <= {ErrorCode.ACTIVATION_RANGE}
         if outside:
             with pytest.raises(FieldError, match=f"must stay in the {words} words"):
                 [gather_windows(command, runs, memory.activations, part) for part in range(parts)]
@@ -285,7 +288,8 @@ async def tells_runs_without_end(dut) -> None:
     await load_runs(bench, runs)
     source.send([{"reserved": 0, **command, "run_base": table["run_depth"] - 3}])
     await bench.wait(60)
-    assert len(errors.cycles) == 1
+    assert errors.codes == {ErrorCode.RUN_RANGE}
+    told = len(errors.cycles)
     assert int(dut.o_busy.value)
     await bench.reset()
     memory.seen = len(memory.sink.transfers)
@@ -295,7 +299,28 @@ async def tells_runs_without_end(dut) -> None:
     expected = [word for window in gather_tiles(command, runs, memory.activations, table["columns"]) for word in window_words(window)]
     await sink.receive(first)
     await sink.expect(expected)
-    assert len(errors.cycles) == 1
+    assert len(errors.cycles) == told
+
+
+@cocotb.test()
+async def tells_windows_of_other_lengths(dut) -> None:
+    """Runs that list a word less or more than a window that is multiplied has; of a maximum any number is right."""
+    bench = await Bench.start(dut)
+    table = parameters()
+    rng = np.random.default_rng(bench.seed)
+    source = bench.source("i_command", layout_codec(word_layout(EXECUTE))[0])
+    for name in ("o_window", "o_pool"):
+        bench.sink(name, layout_codec(window_word_layout(table["columns"], table["group_size"]))[1])
+    errors = Errors(bench)
+    for kind, words, wrong in ((ExecuteKind.PRODUCT, -1, True), (ExecuteKind.PRODUCT, 1, True), (ExecuteKind.MAX, 1, False)):
+        Memory(bench, random_activations(rng, table["words"]), latency=ActivationBuffer.LATENCY)
+        command, runs = convolution(columns=table["columns"], height=4, width=4, kernel=(2, 2), kind=kind)
+        await load_runs(bench, runs)
+        source.send([{"reserved": 0, **command, "window_words": command["window_words"] + words}])
+        await bench.wait(100)
+        assert errors.codes == ({ErrorCode.RUN_RANGE} if wrong else set())
+        errors.codes.clear()
+        await bench.reset()
 
 
 @pytest.mark.parametrize(
@@ -305,6 +330,7 @@ async def tells_runs_without_end(dut) -> None:
 def test_gather(columns: int, group_size: int, simulator: str) -> None:
     table = {"columns": columns, "group_size": group_size, "words": 1200, "run_depth": 61}
     tests = ["gathers_convolutions/.*", "asks_for_a_word_a_cycle", "tells_addresses_outside", "tells_runs_without_end"]
+    tests += ["tells_windows_of_other_lengths"]
     simulate(Gather(**table), __file__, name="gather", parameters=table, simulator=simulator, testcase=tests)
 
 
