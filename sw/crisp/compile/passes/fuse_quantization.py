@@ -37,6 +37,7 @@ class Fusion:
         self.graph = graph
         self.integers: dict[str, str] = {}
         self.lost: set[str] = set()  #: real tensors without integers, of which the reason has been told
+        self.input: str | None = None  #: integers that stand for a real input
         self.problems: list[str] = []
 
     def run(self) -> None:
@@ -51,6 +52,8 @@ class Fusion:
             except Reason as reason:
                 self.problems.append(f"{node.name}: {reason}")
                 self.lost.add(node.output)
+        if self.input is None and graph.tensors[graph.input].dtype == np.float32 and not self.problems:
+            self.problems.append(f"{graph.input}: the input must be quantized before it is used")
         if graph.tensors[graph.output].dtype == np.float32 and graph.output not in (*self.integers, *self.lost):
             self.problems.append(f"{graph.output}: the output must be quantized and dequantized")
         if self.problems:
@@ -60,7 +63,7 @@ class Fusion:
             )
         graph.nodes, graph.level = nodes, Level.INTEGER
         name = graph.input
-        graph.input, graph.output = self.resolve(graph.input), self.resolve(graph.output)
+        graph.input, graph.output = self.input or graph.input, self.resolve(graph.output)
         graph.remove_dead()
         graph.rename(graph.input, name)
 
@@ -109,8 +112,7 @@ class Fusion:
         source, quantization = self.resolve(node.inputs[0]), node.attributes["quantization"]
         tensor = self.graph.tensors[source]
         if source == self.graph.input and tensor.dtype == np.float32:
-            self.graph.tensors[node.output].quantization = quantization
-            self.integers[source] = node.output
+            self.quantize_input(node, quantization)
             return False
         if tensor.quantization is None:
             raise Reason("QuantizeLinear must follow an operation or the input")
@@ -123,6 +125,16 @@ class Fusion:
         self.graph.tensors[node.output].quantization = quantization
         self.become_table(node, quantization, "Identity")
         return True
+
+    def quantize_input(self, node: Node, quantization: Quantization) -> None:
+        """Let the integers of the input's first QuantizeLinear be the input; another one may only repeat it."""
+        if self.input is None:
+            self.input = node.output
+            self.graph.tensors[node.output].quantization = quantization
+        elif self.graph.meaning(self.input).same(quantization):
+            self.integers[node.output] = self.input
+        else:
+            raise Reason("QuantizeLinear must give the input one scale, not several")
 
     def quantized(self, node: Node, place: int) -> str:
         """Return the integers that stand for an input."""
