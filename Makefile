@@ -56,10 +56,10 @@ format: setup  ## put sources in their format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-rtl: setup  ## write build/rtl/CONFIG/crisp_engine.v (CONFIG=, tiny when not given)
+rtl: setup  ## write build/rtl/CONFIG/crisp_accelerator.v (CONFIG=, tiny when not given)
 	@$(BIN)/python -m crisp_hw.verilog --config "$(RTL_CONFIG)" --output "build/rtl/$(BUILD_NAME)"
 
-fpga: setup  ## synthesise, place and route the engine for ECP5 (CONFIG= DEVICE= PACKAGE= SPEED= SEED=)
+fpga: setup  ## synthesise, place and route the machine for ECP5 (CONFIG= DEVICE= PACKAGE= SPEED= SEED=)
 	@$(BIN)/python -m crisp_hw.fpga --config "$(RTL_CONFIG)" --device $(DEVICE) --package $(PACKAGE) --speed $(SPEED) \
 		--seed $(SEED) --output "build/fpga/$(BUILD_NAME)"
 

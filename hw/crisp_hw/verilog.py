@@ -26,8 +26,8 @@ from crisp.arch import Config, CrispError
 
 __all__ = ["ToolError", "emit", "main", "merge_equal_modules", "run_yosys", "to_rtlil"]
 
-#: Name of the engine's module and, with ``.v``, of its file.
-ENGINE = "crisp_engine"
+#: Name of the machine's module and, with ``.v``, of its file.
+MACHINE = "crisp_accelerator"
 
 MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\\\S+)\n(.*?)^end\n", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"((?:^  attribute [^\n]*\n)*^  wire width \d+ (?:input|output|inout) )\d+(  (?:signed )?(\\\S+)\n\n?)", re.MULTILINE)
@@ -222,16 +222,16 @@ def run_yosys(script: str, *, cwd: Path | None = None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the Verilog of the layer engine; give an exit status."""
-    parser = argparse.ArgumentParser(prog="python -m crisp_hw.verilog", description="Write the layer engine as Verilog.")
+    """Write the Verilog of the accelerator; give an exit status."""
+    parser = argparse.ArgumentParser(prog="python -m crisp_hw.verilog", description="Write the accelerator as Verilog.")
     parser.add_argument("--config", default="default", help="preset, or a TOML file (%(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the Verilog")
     options = parser.parse_args(arguments)
     try:
-        from crisp_hw.engine import LayerEngine
+        from crisp_hw.accelerator import Accelerator
 
-        path = options.output / f"{ENGINE}.v"
-        text = emit(LayerEngine(Config.load(options.config)), ENGINE, path)
+        path = options.output / f"{MACHINE}.v"
+        text = emit(Accelerator(Config.load(options.config)), MACHINE, path)
     except CrispError as error:
         print(f"crisp_hw.verilog: {error}", file=sys.stderr)
         return 1

@@ -185,12 +185,17 @@ def test_without_yosys_the_message_names_the_remedy(monkeypatch, tmp_path):
         run_yosys("")
 
 
-def test_command_writes_the_engine(tmp_path, capsys):
+def test_command_writes_the_machine(tmp_path, capsys):
     assert main(["--config", "tiny", "--output", str(tmp_path)]) == 0
-    text = (tmp_path / "crisp_engine.v").read_text()
-    assert modules_of(text)[0] == "crisp_engine"
-    assert len(modules_of(text)) < 40
-    assert "crisp_engine.v: " in capsys.readouterr().out
+    text = (tmp_path / "crisp_accelerator.v").read_text()
+    assert modules_of(text)[0] == "crisp_accelerator"
+    assert len(modules_of(text)) < 100
+    header = re.search(r"^module crisp_accelerator\s*\((.*?)\);", text, re.MULTILINE | re.DOTALL)
+    assert header
+    ports = header[1].replace("\n", "").split(", ")
+    assert ports[:2] == ["clk", "rst"]
+    assert {"interrupt", "m_axi_araddr", "m_axi_wstrb", "s_axi_awvalid", "s_axi_rdata", "o_trace__valid"} <= set(ports)
+    assert "crisp_accelerator.v: " in capsys.readouterr().out
 
 
 def test_command_refuses_an_unknown_configuration(tmp_path, capsys):
