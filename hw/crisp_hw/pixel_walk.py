@@ -101,13 +101,16 @@ class PixelWalk(wiring.Component):
         with m.If(self.i_start):
             m.d.sync += [phase.eq(Phase.SETTLE), time.eq(0)]
 
-        # Pixels that are left, those of this tile included.
+        # Pixels that are left, those of this tile included. The lanes of the next tile are counted out before the walk goes on.
         pixels_left = Signal.like(self.i_pixels)
-        next_left = Signal.like(self.i_pixels)
-        m.d.comb += next_left.eq(Mux(load, self.i_pixels, Mux(advance, pixels_left - self.columns, pixels_left)))
-        m.d.sync += pixels_left.eq(next_left)
-        m.d.sync += self.o_valids.eq(Cat(next_left > lane for lane in range(self.columns)))
-        m.d.sync += self.o_last.eq(next_left <= self.columns)
+        with m.If(load):
+            m.d.sync += pixels_left.eq(self.i_pixels)
+        with m.Elif(advance):
+            m.d.sync += pixels_left.eq(pixels_left - self.columns)
+        for condition, behind in ((fill, 0), (advance, self.columns)):
+            with m.If(condition):
+                m.d.sync += self.o_valids.eq(Cat(pixels_left > behind + lane for lane in range(self.columns)))
+                m.d.sync += self.o_last.eq(pixels_left <= behind + self.columns)
 
         # The seed's column, and whether it is its row's last.
         seed = Signal.like(self.i_width)

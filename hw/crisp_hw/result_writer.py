@@ -113,7 +113,7 @@ class ResultWriter(wiring.Component):
         m.submodules.addresses = addresses = self.addresses
         m.d.comb += [addresses.i_command.eq(command), addresses.i_start.eq(starts)]
         slot, finished = addresses.o_slots, vector_unit.o_slots
-        is_wanted = slot.payload.request.enables.any()
+        is_wanted = slot.payload.wanted
         both = slot.valid & finished.valid
         takes = Signal()
         m.d.comb += takes.eq(both & (self.o_write.ready | ~is_wanted))

@@ -43,7 +43,7 @@ class SlotAddresses(wiring.Component):
     i_start : In
         Begin; not while a command is under way.
     o_slots : Out, stream
-        ``request``: addresses and enables. ``last``: the command's last slot.
+        ``request``: addresses and enables. ``wanted``: lane 0 is enabled. ``last``: the command's last slot.
     """
 
     LATENCY = PixelWalk.SETTLING + 4
@@ -55,7 +55,7 @@ class SlotAddresses(wiring.Component):
         self.columns = columns
         self.tile_words = tile_words
         self.words = words
-        self.slot_layout = data.StructLayout({"request": read_request_layout(columns, words), "last": 1})
+        self.slot_layout = data.StructLayout({"request": read_request_layout(columns, words), "wanted": 1, "last": 1})
         super().__init__({
             "i_command": In(word_layout(EXECUTE)),
             "i_start": In(1),
@@ -67,8 +67,7 @@ class SlotAddresses(wiring.Component):
         command = self.i_command
         base, ring, first, tile_stride, pitch = (command[f"{self.tensor}_{name}"] for name in ("base", "ring", "q", "tile_stride", "pitch"))
         is_product = command.kind == ExecuteKind.PRODUCT
-        last_word = Mux(is_product, self.tile_words - 1, 0)
-        last_tile = Mux(is_product & (command.sharing == Sharing.SPLIT), 0, command.row_tiles - 1)
+        is_single = is_product & (command.sharing == Sharing.SPLIT)
 
         # Lanes go from pixel tile to pixel tile.
         m.submodules.pixel_walk = walk = PixelWalk(columns=self.columns)
@@ -79,23 +78,31 @@ class SlotAddresses(wiring.Component):
         m.d.comb += [lanes.i_lane_step.eq(1), lanes.i_tile_step.eq(command.output_tile_dq)]
         m.d.comb += lanes.i_wrap_step.eq(command.output_wrap_dq)
 
-        # At every pixel tile: row tile by row tile, word by word.
+        # At every pixel tile: row tile by row tile, word by word. What ends with a slot is known before it moves.
         moves = Signal()
         step = Signal()
         m.d.comb += [moves.eq(~self.o_slots.valid | self.o_slots.ready), step.eq(walk.o_ready & moves)]
-        word = Signal(range(self.tile_words))
-        tile = Signal.like(command.row_tiles)
+        words_after = Signal(range(self.tile_words))
+        tiles_after = Signal.like(command.row_tiles)
         words_left = Signal.like(command.output_words)
         ends_tile = Signal()
-        ends_pixels = Signal()
-        m.d.comb += [ends_tile.eq(word == last_word), ends_pixels.eq(ends_tile & (tile == last_tile))]
+        is_last_tile = Signal()
+        is_wanted = Signal()
+        ends_pixels = ends_tile & is_last_tile
+        last_word = Signal.like(words_after)
+        last_tile = Signal.like(tiles_after)
+        m.d.sync += [last_word.eq(Mux(is_product, self.tile_words - 1, 0)), last_tile.eq(Mux(is_single, 0, command.row_tiles - 1))]
         m.d.comb += walk.i_advance.eq(step & ends_pixels)
         with m.If(step):
-            m.d.sync += [word.eq(word + 1), words_left.eq(words_left - (words_left != 0))]
+            m.d.sync += [words_after.eq(words_after - 1), ends_tile.eq(words_after == 1)]
+            m.d.sync += [words_left.eq(words_left - 1), is_wanted.eq(is_wanted & (words_left != 1))]
             with m.If(ends_tile):
-                m.d.sync += [word.eq(0), tile.eq(tile + 1)]
-        with m.If(self.i_start | walk.i_advance):
-            m.d.sync += [word.eq(0), tile.eq(0), words_left.eq(command.output_words)]
+                m.d.sync += [words_after.eq(last_word), ends_tile.eq(last_word == 0)]
+                m.d.sync += [tiles_after.eq(tiles_after - 1), is_last_tile.eq(tiles_after == 1)]
+        with m.If(~walk.o_ready | walk.i_advance):
+            m.d.sync += [words_after.eq(last_word), ends_tile.eq(last_word == 0)]
+            m.d.sync += [tiles_after.eq(last_tile), is_last_tile.eq(last_tile == 0)]
+            m.d.sync += [words_left.eq(command.output_words), is_wanted.eq(command.output_words != 0)]
 
         # The plane, and how far its word lies from the place of the pixel: also less the ring, for lanes that go around it.
         tile_base = Signal(PLACE)
@@ -112,22 +119,24 @@ class SlotAddresses(wiring.Component):
             m.d.sync += offset_less_ring.eq(Mux(goes_around, offset_less_ring + ring_less_twice, next_less_ring))
             with m.If(ends_tile):
                 m.d.sync += [tile_base.eq(tile_base + tile_stride), plane.eq(tile_base + tile_stride)]
-        with m.If(self.i_start | (step & ends_tile)):
+                m.d.sync += [offset.eq(0), offset_less_ring.eq(-ring)]
+        with m.If(~walk.o_ready):
             m.d.sync += [offset.eq(0), offset_less_ring.eq(-ring)]
-        with m.If(self.i_start | walk.i_advance):
+        with m.If(~walk.o_ready | walk.i_advance):
             m.d.sync += [tile_base.eq(base), plane.eq(base)]
 
         # 1: which lanes go around the ring.
         valid = Signal()
         last = Signal()
+        wanted = Signal()
         enables = Signal(self.columns)
         around = Signal(self.columns)
         places = Signal.like(lanes.o_places)
         distance = Signal(PLACE)
         distance_around = Signal(PLACE)
         with m.If(moves):
-            m.d.sync += [valid.eq(walk.o_ready), last.eq(walk.o_last & ends_pixels)]
-            m.d.sync += enables.eq(walk.o_valids & (words_left != 0).replicate(self.columns))
+            m.d.sync += [valid.eq(walk.o_ready), last.eq(walk.o_last & ends_pixels), wanted.eq(is_wanted)]
+            m.d.sync += enables.eq(walk.o_valids & is_wanted.replicate(self.columns))
             m.d.sync += [distance.eq(plane + offset), distance_around.eq(plane + offset_less_ring), places.eq(lanes.o_places)]
             for lane in range(self.columns):
                 m.d.sync += around[lane].eq(lanes.o_places[lane] + offset_less_ring >= 0)
@@ -135,7 +144,7 @@ class SlotAddresses(wiring.Component):
         # 2: addresses.
         slot = self.o_slots.payload
         with m.If(moves):
-            m.d.sync += [self.o_slots.valid.eq(valid), slot.last.eq(last), slot.request.enables.eq(enables)]
+            m.d.sync += [self.o_slots.valid.eq(valid), slot.last.eq(last), slot.wanted.eq(wanted), slot.request.enables.eq(enables)]
             for lane in range(self.columns):
                 m.d.sync += slot.request.addresses[lane].eq(places[lane] + Mux(around[lane], distance_around, distance))
         return m

@@ -53,6 +53,7 @@ async def equals_the_golden_model(dut, mode: str) -> None:
     def enabled(word: int) -> tuple[dict[int, int], int]:
         slot = decode(word)
         request = slot["request"]
+        assert slot["wanted"] == request["enables"] & 1
         return {lane: address for lane, address in enumerate(request["addresses"]) if request["enables"] >> lane & 1}, slot["last"]
 
     sink = bench.sink("o_slots", enabled)
