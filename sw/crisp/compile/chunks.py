@@ -75,8 +75,8 @@ class Chunk:
         return len(self.steps) + len(self.counts) + len(self.entries) + len(self.channels)
 
 
-def window_runs(operator: Operator, chunk: Chunk, width: int, pitch: int) -> bytes:
-    """Return the words RUN of a chunk's window for a source of ``width`` pixels a row and ``pitch`` words a plane."""
+def window_runs(operator: Operator, chunk: Chunk, width: int, ring: int, pitch: int) -> bytes:
+    """Return the words RUN of a chunk's window for a source of ``width`` pixels a row and ``ring`` a plane's ring, of ``pitch`` words."""
     tap, plane = chunk.words[:, 0], chunk.words[:, 1]
     starts = chunk.run_starts
     lengths = np.diff(np.r_[starts, len(tap)])
@@ -87,7 +87,7 @@ def window_runs(operator: Operator, chunk: Chunk, width: int, pitch: int) -> byt
     ]
     first = np.array([start for start, _ in pieces])
     rows, columns = np.array(operator.taps)[tap[first]].T
-    pixels = rows * width + columns
+    pixels = np.fmod(rows * width + columns, ring)  # taps that are further away than the image is large lie outside it
     if operator.kind is Kind.PLANES:
         rows, columns = np.zeros_like(rows), np.zeros_like(columns)
     return RUN.pack_array(

@@ -337,7 +337,8 @@ class Scheduler:
     def compute(self, operator: Operator, chunk: Chunk, low: int, high: int) -> None:
         """Write the EXECUTE of a chunk for output rows ``low`` to ``high``, and the LOADs that it needs."""
         source, output = self.homes[operator.source.name], self.homes[operator.output.name]
-        runs = window_runs(operator, chunk, operator.source.width, source.pitch)
+        ring = source.words if operator.kind is Kind.PLANES else source.ring
+        runs = window_runs(operator, chunk, operator.source.width, ring, source.pitch)
         dense = LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
         pieces = (
             ("steps", "step_base", dense, chunk.steps, chunk.num_steps),
@@ -448,7 +449,7 @@ class Scheduler:
         if operator.kind is Kind.MAX:
             first, per_tile, pitch, below, limit = chunk.first, output.pitch, output.pitch, 0, chunk.row_tiles
         elif operator.kind is Kind.DEPTHWISE:
-            first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.width, chunk.row_tiles * words
+            first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.width if words > 1 else 0, chunk.row_tiles * words
         else:
             first, per_tile, pitch, below = chunk.first * words, words * output.pitch, output.pitch, 0
             limit = min(chunk.row_tiles * words, output.planes - first)

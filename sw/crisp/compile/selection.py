@@ -10,8 +10,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crisp.arch import Config, Pattern, ProductLayer, pack
-from crisp.golden import Add, AveragePool, GlobalAveragePool, GroupedProduct, MaxPool, Network, Node, Product, Table, Window
+from crisp.arch import Config, Pattern, ProductLayer, pack, unpack
+from crisp.golden import (
+    Add,
+    AveragePool,
+    Convolution,
+    GlobalAveragePool,
+    GroupedProduct,
+    MaxPool,
+    Network,
+    Node,
+    Product,
+    Table,
+    Window,
+    from_matrix,
+    to_matrix,
+)
 
 from .errors import CompileError
 from .operator import Kind, Operator, Patches, Tensor
@@ -73,7 +87,7 @@ class Selection:
     def add(self, node: Node, uses: dict[str, int]) -> None:
         """Select operators for ``node``."""
         if isinstance(node, Product):
-            self.append(self.product(node))
+            self.append(self.product(node, uses))
         elif isinstance(node, GroupedProduct):
             self.append(self.depthwise(node))
         elif isinstance(node, AveragePool):
@@ -106,7 +120,7 @@ class Selection:
         """Return the result of a window over ``source``."""
         return Tensor(name, *window.output_size(source.height, source.width), channels)
 
-    def product(self, node: Product) -> Operator:
+    def product(self, node: Product, uses: dict[str, int]) -> Operator:
         """Select a convolution or linear layer."""
         source, convolution, layer = self.source(node), node.convolution, node.layer
         output = self.output(node.name, source, convolution, layer.num_channels)
@@ -115,12 +129,10 @@ class Selection:
         macs = output.pixels * per_pixel
         kept = round(macs * layer.packed.pattern.density)
         window, patches = Window(**{field.name: getattr(convolution, field.name) for field in dataclasses.fields(Window)}), None
-        if convolution.channels < self.config.group_size:
-            if node.inputs[0] != next(iter(self.tensors)) or horizontal != 1:
-                raise CompileError(
-                    f"{node.name}: a convolution of fewer than {self.config.group_size} channels must be undilated in width and the first "
-                    f"layer, since its rows are cut into patches while the image is loaded"
-                )
+        is_cut = node.inputs[0] == next(iter(self.tensors)) and uses[node.inputs[0]] == 1 and horizontal == 1
+        if convolution.channels < self.config.group_size and not is_cut:
+            layer = self.pad_channels(layer, convolution)
+        elif convolution.channels < self.config.group_size:
             words = -(-width * convolution.channels // self.config.group_size)
             step, lead = convolution.stride[1] * convolution.channels, convolution.padding[1] * convolution.channels
             if step > 255 or lead > 255 or words > 15:
@@ -148,6 +160,17 @@ class Selection:
             macs=macs,
             kept_macs=kept,
         )
+
+    def pad_channels(self, layer: ProductLayer, convolution: Convolution) -> ProductLayer:
+        """Return a layer of fewer than M channels with weights of 0 for the others: K is then one word a tap, as elsewhere.
+
+        Only rows that are cut into patches while the image is loaded can have several taps in a word.
+        """
+        packed, group = layer.packed, self.config.group_size
+        weights = from_matrix(unpack(packed), (packed.shape[0], convolution.channels, *convolution.kernel), group)
+        matrix = to_matrix(np.pad(weights, ((0, 0), (0, group - convolution.channels), (0, 0), (0, 0))), group)
+        pattern = Pattern.infer(matrix, packed.pattern.block, group)
+        return dataclasses.replace(layer, packed=pack(matrix, pattern, rows=self.config.rows, layer=layer.name))
 
     def depthwise(self, node: GroupedProduct) -> Operator:
         """Select a depthwise convolution."""
