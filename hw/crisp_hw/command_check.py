@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from crisp.arch import EXECUTE, LOAD, STORE, Config, ErrorCode, MemoryWindow, Opcode
-from crisp.arch.command_rules import PRODUCTS, Rule, command_rules
+from crisp.arch.command_rules import Rule, command_products, command_rules
 
 from .axi import ADDRESS_WIDTH
 from .command_layouts import COUNT_WIDTH, QUEUES, command_view, fault_layout, fetched_layout, queued_layout, waits_layout
@@ -45,7 +45,8 @@ class CommandCheck(wiring.Component):
     All rules of the command's opcode are looked at in one cycle; the first that is broken tells the error, and nothing more goes on until
     reset.
 
-    Latency: 4 cycles, and as many as the number of rows less one has bits. Throughput: one command at a time.
+    Latency: 4 cycles, and as many as the longest first factor of its products has bits: the number of rows, or of row tiles, less one.
+    Throughput: one command at a time.
     Flow control: streams.
 
     Parameters
@@ -150,8 +151,8 @@ class CommandCheck(wiring.Component):
     def multiply(self, m: Module, opcode: Value, views: dict[Opcode, data.View], starts: Value) -> tuple[dict[str, Value], Value]:
         """Compute the products that rules refer to, side by side; return them by name, and whether all are there."""
         factors: dict[str, list[tuple[Opcode, Value, Value]]] = {}
-        for which, declared in PRODUCTS.items():
-            for product in declared:
+        for which in Opcode:
+            for product in command_products(which, self.config):
                 factors.setdefault(product.name, []).append((which, *map(Value.cast, product.factors(views[which]))))
         found: dict[str, Value] = {}
         done: list[Value] = []

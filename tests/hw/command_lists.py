@@ -76,17 +76,30 @@ def random_store(rng: random.Random, config: Config, issued: Queues) -> int:
     return STORE.pack(opcode=Opcode.STORE, **waits(rng, issued), target=0, **memory, **source)
 
 
+def tensors(rng: random.Random, config: Config, kind: ExecuteKind, output_words: int) -> dict[str, int]:
+    """Return where results and residuals lie: within the buffer, often at its very end."""
+    values = {}
+    numbers = [divmod(number, 1 if kind is ExecuteKind.MAX else config.tile_words) for number in range(output_words)]
+    for tensor in ("output", "residual"):
+        ring, stride, pitch = rng.randint(1, 60), rng.randint(0, 200), rng.choice((0, rng.randint(0, 50)))
+        used = max(tile * stride + word * pitch for tile, word in numbers) + ring
+        base = rng.choice((config.activation_words - used, rng.randint(0, config.activation_words - used)))
+        values |= {f"{tensor}_base": base, f"{tensor}_ring": ring, f"{tensor}_tile_stride": stride, f"{tensor}_pitch": pitch}
+    return values
+
+
 def random_execute(rng: random.Random, config: Config, issued: Queues) -> int:
     """Return the word of an EXECUTE that no rule refuses; most of its numbers mean nothing."""
     values = {field.name: rng.randint(field.low, field.high) for field in EXECUTE.fields}
+    kind = rng.choice(list(ExecuteKind))
+    word_limit = rng.randint(1, 40)
     log2 = rng.randint(0, 3)
     tail = rng.randint(1, 1 << log2)
     columns = rng.randint(1, (config.column_buffer_depth - tail) >> log2)
     tiles = rng.randint(1, config.channel_buffer_depth // config.rows)
-    rings = {name: rng.randint(1, (1 << 22) - 1) for name in ("input_ring", "output_ring", "residual_ring")}
+    rings = {"input_ring": rng.randint(1, (1 << 22) - 1), **tensors(rng, config, kind, word_limit)}
     smaller = min(rings["output_ring"], rings["residual_ring"])
     width = rng.randint(1, (1 << 14) - 1)
-    kind = rng.choice(list(ExecuteKind))
     values |= {
         "opcode": Opcode.EXECUTE,
         **waits(rng, issued),
@@ -110,12 +123,12 @@ def random_execute(rng: random.Random, config: Config, issued: Queues) -> int:
         "tile_columns": rng.randrange(min(width, 128)),
         **rings,
         **{name: rng.randrange(rings["input_ring"]) for name in ("first_q", "lane_dq", "tile_dq", "wrap_dq")},
-        **{name: rng.randrange(config.activation_words) for name in ("input_base", "output_base", "residual_base")},
+        "input_base": rng.randrange(config.activation_words),
         **{name: rng.randrange(smaller) for name in ("output_tile_dq", "output_wrap_dq")},
         "output_word_dq": rng.randrange(min(smaller, 1 << 14)),
         "output_q": rng.randrange(rings["output_ring"]),
         "residual_q": rng.randrange(rings["residual_ring"]),
-        "output_words": rng.randint(1, 100),
+        "output_words": word_limit,
     }
     return EXECUTE.pack(**values)
 

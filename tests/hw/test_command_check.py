@@ -126,7 +126,8 @@ async def right_commands_pass_quickly(dut):
     for opcode, make in MAKERS.items():
         issued = dict.fromkeys(QUEUES, 0)
         word = make(checks.rng, checks.config, issued)
-        rows = COMMAND_WORDS[opcode].unpack(word).get("rows", 1)
+        fields = COMMAND_WORDS[opcode].unpack(word)
+        rows = fields.get("rows", fields.get("output_words", 1))
         begin = checks.bench.cycle
         await checks.check(opcode, word, issued)
         if checks.bench.mode is Mode.FULL:

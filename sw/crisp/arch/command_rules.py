@@ -21,12 +21,12 @@ from .registers import MEMORY_ADDRESS_WIDTH
 
 __all__ = [
     "COMMAND_WORDS",
-    "PRODUCTS",
     "READABLE",
     "WRITABLE",
     "Product",
     "Rule",
     "any_of",
+    "command_products",
     "command_rules",
     "list_rules",
 ]
@@ -82,21 +82,38 @@ class Product:
     factors: Callable[[Any], tuple[Any, Any]]
 
 
-#: Products by opcode.
-PRODUCTS: dict[Opcode, tuple[Product, ...]] = {
-    Opcode.LOAD: (
-        Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
-        Product("row_reach", lambda f: (f.rows - 1, f.destination_stride)),
-        Product("patch_reach", lambda f: (f.patch_words - (f.patch_words != 0), f.destination_stride)),
-        Product("patch_words", lambda f: (f.rows, f.patches)),
-    ),
-    Opcode.STORE: (
-        Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
-        Product("row_reach", lambda f: (f.rows - 1, f.source_stride)),
-    ),
-    Opcode.EXECUTE: (),
-    Opcode.END: (),
-}
+def command_products(opcode: Opcode, config: Config) -> tuple[Product, ...]:
+    """Return the products that the rules of a command refer to.
+
+    Parameters
+    ----------
+    opcode : Opcode
+        Which command.
+    config : Config
+        The machine.
+    """
+    match opcode:
+        case Opcode.LOAD:
+            return (
+                Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
+                Product("row_reach", lambda f: (f.rows - 1, f.destination_stride)),
+                Product("patch_reach", lambda f: (f.patch_words - (f.patch_words != 0), f.destination_stride)),
+                Product("patch_words", lambda f: (f.rows, f.patches)),
+            )
+        case Opcode.STORE:
+            return (
+                Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
+                Product("row_reach", lambda f: (f.rows - 1, f.source_stride)),
+            )
+        case Opcode.EXECUTE:
+            return (
+                Product("output_tile_reach", lambda f: (last_tile(f, config), f.output_tile_stride)),
+                Product("output_word_reach", lambda f: (last_word(f, config), f.output_pitch)),
+                Product("residual_tile_reach", lambda f: (last_tile(f, config), f.residual_tile_stride)),
+                Product("residual_word_reach", lambda f: (last_word(f, config), f.residual_pitch)),
+            )
+        case Opcode.END:
+            return ()
 
 
 def any_of(conditions: Iterable[Any]) -> Any:
@@ -110,6 +127,22 @@ def any_of(conditions: Iterable[Any]) -> Any:
 def log2(power: int) -> int:
     """Return the logarithm of a power of two: shifts are what both sides share."""
     return power.bit_length() - 1
+
+
+def either(condition: Any, yes: Any, no: Any) -> Any:
+    """Choose by a condition, in a way that both sides share."""
+    return (-condition & yes) | (-(1 - condition) & no)
+
+
+def last_tile(f: Any, config: Config) -> Any:
+    """Return the row tile in which the last word of a pixel is written."""
+    last = f.output_words - (f.output_words != 0)
+    return either(f.kind == ExecuteKind.MAX, last, last >> log2(config.tile_words))
+
+
+def last_word(f: Any, config: Config) -> Any:
+    """Return its place in the tile."""
+    return either(f.kind == ExecuteKind.MAX, 0, (f.output_words - (f.output_words != 0)) & (config.tile_words - 1))
 
 
 def is_one_of(value: Any, options: Iterable[int]) -> Any:
@@ -234,7 +267,7 @@ def store_rules(config: Config) -> tuple[Rule, ...]:
 
 
 def execute_rules(config: Config) -> tuple[Rule, ...]:
-    """Return the rules of EXECUTE. Addresses of activations depend on the runs, and are checked as they come."""
+    """Return the rules of EXECUTE. Addresses that the gather reads depend on runs, and are checked as they come."""
     words = config.activation_words
 
     def is_product(f: Any) -> Any:
@@ -251,6 +284,18 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         one = (f.sharing == Sharing.SPLIT) & (f.channel_base + config.rows > config.channel_buffer_depth)
         all_tiles = (f.sharing != Sharing.SPLIT) & (f.channel_base + f.row_tiles * config.rows > config.channel_buffer_depth)
         return is_product(f) & has_results(f) & (one | all_tiles)
+
+    def reaches_beyond(tensor: str, applies: Callable[[Any], Any]) -> Rule:
+        """Refuse results that would not end within the buffer: those of the last tile, and of the one before, which has all its words."""
+
+        def broken(f: Any, a: Any) -> Any:
+            base, stride, pitch, ring = (getattr(f, f"{tensor}_{name}") for name in ("base", "tile_stride", "pitch", "ring"))
+            plane = base + getattr(a, f"{tensor}_tile_reach")
+            last = exceeds(plane + getattr(a, f"{tensor}_word_reach") + ring, words)
+            before = exceeds(plane - stride + (pitch << log2(config.tile_words)) - pitch + ring, words)
+            return applies(f) & (last | (is_product(f) & (last_tile(f, config) != 0) & before))
+
+        return Rule(f"{tensor}_words", ErrorCode.BUFFER_RANGE, broken)
 
     def zero(name: str, applies: Callable[[Any], Any] = lambda f: 1) -> Rule:
         return Rule(name, ErrorCode.ZERO_DIMENSION, lambda f, a: applies(f) & (getattr(f, name) == 0))
@@ -279,8 +324,8 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         Rule("channel_base", ErrorCode.BUFFER_RANGE, output_tiles),
         beyond("run_base", config.run_buffer_depth),
         beyond("input_base", words),
-        beyond("output_base", words, has_results),
-        beyond("residual_base", words, adds),
+        reaches_beyond("output", has_results),
+        reaches_beyond("residual", adds),
         Rule("sharing", ErrorCode.SHARING, lambda f, a: f.sharing > max(Sharing)),
         Rule(
             "sharing of MAX", ErrorCode.SHARING, lambda f, a: (f.kind == ExecuteKind.MAX) & ((f.sharing == Sharing.SPLIT) | (f.open == 1))

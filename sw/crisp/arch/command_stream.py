@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
-from .command_rules import COMMAND_WORDS, PRODUCTS, command_rules
+from .command_rules import COMMAND_WORDS, command_products, command_rules
 from .commands import UNIT_BYTES, MemoryWindow, Opcode
 from .config import Config
 from .errors import FieldError, ProgramError
@@ -103,7 +103,7 @@ def check_commands(data: bytes, config: Config, window_bytes: Mapping[MemoryWind
             fields = SimpleNamespace(**command.unpack())
         except FieldError as error:
             raise ProgramError(f"{name}: {error}; compile it again") from error
-        around = surroundings(command.opcode, fields, issued, window_bytes)
+        around = surroundings(command.opcode, fields, issued, window_bytes, config)
         for rule in rules[command.opcode]:
             if rule.broken(fields, around):
                 value = getattr(fields, rule.name.split()[-1], None)
@@ -117,11 +117,11 @@ def check_commands(data: bytes, config: Config, window_bytes: Mapping[MemoryWind
 
 
 def surroundings(
-    opcode: Opcode, fields: SimpleNamespace, issued: Mapping[Opcode, int], window_bytes: Mapping[MemoryWindow, int]
+    opcode: Opcode, fields: SimpleNamespace, issued: Mapping[Opcode, int], window_bytes: Mapping[MemoryWindow, int], config: Config
 ) -> SimpleNamespace:
     """Return what the rules compare a command's fields with; windows begin at 0, for their places are not yet known."""
     around = SimpleNamespace(**{f"issued_{queue.name.lower()}": count % (1 << 16) for queue, count in issued.items()})
-    for product in PRODUCTS[opcode]:
+    for product in command_products(opcode, config):
         small, large = product.factors(fields)
         setattr(around, product.name, (small & 0xFFFF) * large)
     if opcode in (Opcode.LOAD, Opcode.STORE):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
 from crisp.arch import UNIT_BYTES, Config, ErrorCode, MemoryWindow, Opcode
-from crisp.arch.command_rules import COMMAND_WORDS, PRODUCTS, Rule, command_rules, list_rules
+from crisp.arch.command_rules import COMMAND_WORDS, Rule, command_products, command_rules, list_rules
 from crisp.arch.fields import Word
 
 __all__ = ["CommandChecker", "Fault", "MemoryRange", "check_list"]
@@ -69,6 +69,7 @@ class CommandChecker:
     def __init__(self, config: Config, windows: Mapping[MemoryWindow, MemoryRange]) -> None:
         self.windows = windows
         self.rules = {opcode: command_rules(opcode, config) for opcode in Opcode}
+        self.products = {opcode: command_products(opcode, config) for opcode in Opcode}
         self.issued = dict.fromkeys(QUEUES, 0)
 
     def check(self, opcode: Opcode, word: int) -> tuple[ErrorCode, str]:
@@ -97,7 +98,7 @@ class CommandChecker:
             issued_execute=self.issued[Opcode.EXECUTE] % (1 << 16),
             issued_store=self.issued[Opcode.STORE] % (1 << 16),
         )
-        for product in PRODUCTS[opcode]:
+        for product in self.products[opcode]:
             small, large = product.factors(fields)
             setattr(around, product.name, (small & 0xFFFF) * large)
         if opcode in (Opcode.LOAD, Opcode.STORE):
