@@ -11,10 +11,10 @@ from crisp.golden.engine import accumulate
 from crisp.golden.requantize import requantize
 from crisp_hw.engine import LayerEngine
 from crisp_hw.step_issuer import Cause
-from crisp_sim.random_layers import random_layer
+from crisp_sim.random_layers import cases, random_layer
 from crisp_sim.streams import Bench, layout_codec
 
-__all__ = ["EngineBench", "Job", "check_counters", "draw_jobs", "make_job", "place_jobs"]
+__all__ = ["EngineBench", "Job", "check_counters", "draw_job", "draw_jobs", "make_job", "place_jobs", "share_of"]
 
 #: Write ports of the buffers, by their depth.
 PORTS = {
@@ -192,22 +192,30 @@ def draw_job(config: Config, rng: np.random.Generator, sharing: Sharing, *, case
     return [make_job(parts, config, sharing, block_tiles=count if shares_entries else 1)[0]]
 
 
-def draw_jobs(config: Config, *, seed: int, number: int, share: int = 2) -> list[Job]:
-    """Draw jobs of all kinds of sharing, each of which fits a share of every buffer but the column buffer."""
-    rng = np.random.default_rng(seed)
-    part = dataclasses.replace(
+def share_of(config: Config, share: int) -> Config:
+    """Return a configuration with a part of every buffer but the column buffer, for jobs that lie side by side."""
+    return dataclasses.replace(
         config,
         weight_buffer_depth=config.weight_buffer_depth // share,
         entry_buffer_depth=config.entry_buffer_depth // share,
         block_row_buffer_depth=config.block_row_buffer_depth // share,
         channel_buffer_depth=config.channel_buffer_depth // share // config.rows * config.rows,
     )
-    kinds = list(Sharing)
+
+
+def draw_jobs(config: Config, *, seed: int, number: int, share: int) -> list[Job]:
+    """Draw jobs of all cases and all kinds of sharing, each of which fits a share of every buffer but the column buffer."""
+    rng = np.random.default_rng(seed)
+    part = share_of(config, share)
+    table = cases(part)
     jobs: list[Job] = []
+    drawn = 0
     while len(jobs) < number:
-        drawn = draw_job(part, rng, kinds[len(jobs) % len(kinds)])
-        if all(len(words) <= getattr(part, name) for job in drawn for name, words in job.data.items()):
-            jobs += drawn
+        sharing = list(Sharing)[drawn % len(Sharing)]
+        some = draw_job(part, rng, sharing, case=table[drawn // len(Sharing) * 7 % len(table)].name)
+        if all(len(words) <= getattr(part, name) for job in some for name, words in job.data.items()):
+            jobs += some
+        drawn += 1
     return jobs
 
 
@@ -266,7 +274,10 @@ class Watcher(Process):
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
-        self.causes: list[Cause | None] = []
+        self.forget()
+
+    def forget(self) -> None:
+        self.causes: list[Cause | None] = []  # None is a cycle that nobody is charged for
         self.counters: list[dict[str, int]] = []
         self.open_done = 0
         self.errors: list[int] = []
@@ -321,21 +332,29 @@ class EngineBench:
             lambda: self.writer.left == 0, progress=lambda: self.writer.left, what=lambda: f"{job.name}: {self.writer.left} words to write"
         )
 
-    def start(self, job: Job) -> None:
-        """Send a job's command and windows."""
+    def send_command(self, job: Job) -> None:
+        """Send a job's command."""
         self.commands.send([EXECUTE.pack(**job.fields)])
+
+    def send_windows(self, job: Job) -> None:
+        """Send a job's windows."""
         for window in job.windows:
             last = len(window) - 1
             self.windows.send({"data": word.tolist(), "last": number == last} for number, word in enumerate(window))
 
-    async def finish(self, jobs: Sequence[Job], patience: int = 20_000) -> None:
-        """Wait until the first of all jobs so far, ``jobs``, have reported their counters and sent their slots."""
+    def start(self, job: Job) -> None:
+        """Send a job's command and windows."""
+        self.send_command(job)
+        self.send_windows(job)
+
+    async def finish(self, jobs: Sequence[Job]) -> None:
+        """Wait until ``jobs``, the first of those that are not forgotten, have sent their slots and reported their counters."""
         slots = sum(len(job.slots) for job in jobs)
         await self.bench.until(
             lambda: len(self.slots.transfers) >= slots and len(self.watcher.counters) >= len(jobs),
             progress=lambda: len(self.slots.transfers),
             what=lambda: f"{len(self.slots.transfers)} of {slots} slots came, {len(self.watcher.counters)} of {len(jobs)} commands ended",
-            patience=patience,
+            patience=20_000,
         )
 
     async def run(self, jobs: Sequence[Job], *, share: int) -> None:
@@ -345,11 +364,11 @@ class EngineBench:
             await self.load(job)
             self.start(job)
         await self.finish(jobs)
-        await self.bench.wait(5)
-        self.check(jobs)
+        await self.check(jobs)
 
-    def check(self, jobs: Sequence[Job]) -> None:
-        """Compare everything with what must have come by now."""
+    async def check(self, jobs: Sequence[Job]) -> None:
+        """Compare everything with what must have come by now, and forget it."""
+        await self.bench.wait(5)
         place = 0
         for job in jobs:
             seen = np.array(self.slots.transfers[place : place + len(job.slots)], np.int8).reshape(job.slots.shape)
@@ -362,3 +381,9 @@ class EngineBench:
         assert self.watcher.open_done == sum(job.fields["open"] for job in jobs)
         assert not self.watcher.errors
         assert sum(counters["total"] for counters in self.watcher.counters) == sum(cause is not None for cause in self.watcher.causes)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what came."""
+        self.slots.transfers.clear()
+        self.watcher.forget()
