@@ -20,7 +20,8 @@ class SlotAddresses(wiring.Component):
     """Give the address of every lane for each slot of a command: pixel tile by pixel tile, row tile by row tile, word by word.
 
     ``address = base + row_tile * tile_stride + word * pitch + (place + word * word_dq) mod ring``, where lanes go from place to place as
-    the pixel walk leads them. Lanes beyond the last pixel, and all lanes of words beyond ``output_words``, are not enabled.
+    the pixel walk leads them; no step exceeds the ring. Not enabled are lanes beyond the last pixel, and all lanes of words beyond
+    ``output_words``.
 
     Latency: ``columns + LATENCY`` cycles from ``i_start`` to the first slot. Throughput: a slot a cycle. Flow control: output is a stream;
     nothing moves while it waits.

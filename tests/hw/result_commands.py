@@ -58,12 +58,14 @@ def random_command(rng: np.random.Generator, config: Config, *, pixel_tiles: int
     width = int(rng.integers(1, 3 * columns))
     first_column = int(rng.integers(0, width))
 
-    # The words of a pixel lie in planes, or, where a row tile is one plane, in rows that follow each other.
+    # The words of a pixel lie in planes, at one place or at several; or, where a row tile is one plane, in rows that follow each other.
     is_stack = words > 1 and rng.random() < 0.3
     gap = (words - 1) * width if is_stack else int(rng.choice([0, 0, rng.integers(0, 2 * columns)]))
     word_dq = width if is_stack else 0
+    if not is_stack and rng.random() < 0.3:
+        word_dq = int(rng.integers(0, pixels))
     wraps = (first_column + pixels - 1) // width
-    span = pixels + wraps * gap + (words - 1) * word_dq
+    span = pixels + wraps * gap + is_stack * (words - 1) * word_dq
     smallest = max(span, gap + 1, word_dq + 1)
 
     def place(ring: int, free: int) -> dict[str, int]:
