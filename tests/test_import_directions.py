@@ -55,6 +55,7 @@ class Rule:
 RULES = (
     Rule("crisp.arch", third_party=("numpy",), ours=("crisp.arch",)),
     Rule("crisp.golden", third_party=("numpy",), ours=("crisp.arch", "crisp.golden")),
+    Rule("crisp.compile", third_party=("numpy", "onnx", "google", "rich"), ours=("crisp.arch", "crisp.golden", "crisp.compile")),
     Rule("crisp", third_party=None, ours=("crisp",), in_functions=("crisp_hw", "crisp_sim")),
     Rule("crisp_hw", third_party=("amaranth",), ours=("crisp.arch", "crisp_hw")),
     Rule(
@@ -142,6 +143,8 @@ def test_every_package_is_looked_at():
         ("crisp.arch.config", "def f():\n    import torch"),
         ("crisp.golden.engine", "import crisp_hw"),
         ("crisp.golden.engine", "from crisp import models"),
+        ("crisp.compile.front_end", "import torch"),
+        ("crisp.compile.front_end", "from crisp.quantize import quantize"),
         ("crisp.models.resnet", "import crisp_sim.machine"),
         ("crisp.models.resnet", "class A:\n    from crisp_hw import engine"),
         ("crisp.models.resnet", "if True:\n    import crisp_hw"),
@@ -174,8 +177,8 @@ def test_right_imports_pass(module, source):
     assert violations(source, module, module.rpartition(".")[0], "file.py") == []
 
 
-@pytest.mark.parametrize("package", ["crisp.arch", "crisp.golden"])
-def test_contract_and_golden_model_load_neither_torch_nor_amaranth(package):
+@pytest.mark.parametrize("package", ["crisp.arch", "crisp.golden", "crisp.compile"])
+def test_contract_golden_model_and_compiler_load_neither_torch_nor_amaranth(package):
     code = f"import {package}, json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
