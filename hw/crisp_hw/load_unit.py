@@ -11,11 +11,12 @@ from crisp.arch.config import ACTIVATION_ADDRESS_WIDTH
 
 from .axi import ADDRESS_WIDTH, transfer_layout
 from .axi_reader import beat_layout
+from .chunk_widener import WORDS_WIDTH, ChunkWidener
 from .element_loader import ElementLoader
 from .layouts import fields_layout, write_request_layout
 from .patch_cutter import PatchCutter
 from .row_walker import RowWalker
-from .write_collector import WORDS_WIDTH, WriteCollector
+from .write_collector import WriteCollector
 
 __all__ = ["LoadUnit", "load_command_layout"]
 
@@ -53,14 +54,14 @@ class LoadUnit(wiring.Component):
         i_command -> row_walker -> o_transfer                        (rows of several LOADs ahead)
             |
           queue -> element_loader <- i_beats -> o_step, o_count, o_entry, o_channel, o_run, o_table
-                   (ACTIVATIONS)  <- i_beats -> collector -+-> o_write
-                   patch_cutter   <- i_beats -> collector -+
+                   buffer_rows    <- i_beats -> widener -+-> collector -> o_write
+                   patch_cutter   <- i_beats -> widener -+
 
     LOADs are carried out one after the other, but the rows of the next ones are asked for while one is at work, so that memory's latency
     costs only once.
 
-    Throughput: of ACTIVATIONS a beat a cycle, as long as requests are granted and rows come; of others as `ElementLoader` and
-    `PatchCutter`. Flow control: streams; write ports are always taken.
+    Throughput: of ACTIVATIONS a beat a cycle, or where a beat has more words than a request, a request a cycle; of others as
+    `ElementLoader` and `PatchCutter`. Flow control: streams; write ports are always taken.
 
     Parameters
     ----------
@@ -150,11 +151,13 @@ class LoadUnit(wiring.Component):
         for name in self.port_names:
             m.d.comb += getattr(self, name).eq(getattr(elements, name))
 
-        # Rows of activations.
-        collector_size = {"columns": config.columns, "group_size": config.group_size, "words": config.activation_words}
+        # Rows of activations and words of patches, widened to the wider of beats and words.
+        wide_bytes = max(config.beat_bytes, config.group_size)
+        m.submodules.beat_widener = beat_widener = ChunkWidener(chunk_bytes=config.beat_bytes, wide_bytes=wide_bytes)
+        m.submodules.word_widener = word_widener = ChunkWidener(chunk_bytes=config.group_size, wide_bytes=wide_bytes)
         m.submodules.buffer_rows = buffer_rows = RowWalker(address_width=ACTIVATION_ADDRESS_WIDTH, size_width=WORDS_WIDTH)
-        m.submodules.row_collector = row_collector = WriteCollector(chunk_bytes=config.beat_bytes, **collector_size)
-        chunk, row = row_collector.i_chunk.payload, buffer_rows.o_row.payload
+        m.submodules.patch_cutter = patches = PatchCutter(data_width=config.axi_data_width, group_size=config.group_size)
+        chunk, row = beat_widener.i_chunk.payload, buffer_rows.o_row.payload
         beats = self.i_beats
         m.d.comb += buffer_rows.i_walk.valid.eq(starts & is_activations)
         m.d.comb += buffer_rows.i_walk.payload.address.eq(command.destination)
@@ -163,36 +166,37 @@ class LoadUnit(wiring.Component):
         m.d.comb += buffer_rows.i_walk.payload.rows.eq(command.rows)
         takes_beat = Signal()
         m.d.comb += takes_beat.eq(active & is_activations & buffer_rows.o_row.valid)
-        m.d.comb += row_collector.i_chunk.valid.eq(beats.valid & takes_beat)
-        m.d.comb += buffer_rows.o_row.ready.eq(beats.valid & row_collector.i_chunk.ready & chunk.last)
+        m.d.comb += beat_widener.i_chunk.valid.eq(beats.valid & takes_beat)
+        m.d.comb += buffer_rows.o_row.ready.eq(beats.valid & beat_widener.i_chunk.ready & chunk.last)
         m.d.comb += [chunk.data.eq(beats.payload.data), chunk.last.eq(beats.payload.last)]
         m.d.comb += [chunk.address.eq(row.address), chunk.words.eq(row.size), chunk.final.eq(row.last)]
-
-        # Patches.
-        m.submodules.patch_cutter = patches = PatchCutter(data_width=config.axi_data_width, group_size=config.group_size)
-        m.submodules.patch_collector = patch_collector = WriteCollector(chunk_bytes=config.group_size, **collector_size)
-        wiring.connect(m, patches.o_chunk, patch_collector.i_chunk)
         m.d.comb += patches.i_start.eq(starts & is_patches)
         m.d.comb += [patches.i_command[name].eq(command[name]) for name in patches.i_command.shape().members]
+        wiring.connect(m, patches.o_chunk, word_widener.i_chunk)
 
-        # Beats go to the one at work, requests come from it.
-        for loader, selected in ((elements, is_elements), (patches, is_patches)):
+        # Beats go to the one at work.
+        for loader, is_selected in ((elements, is_elements), (patches, is_patches)):
             m.d.comb += loader.i_beats.payload.eq(beats.payload)
-            m.d.comb += loader.i_beats.valid.eq(beats.valid & active & selected)
+            m.d.comb += loader.i_beats.valid.eq(beats.valid & active & is_selected)
         with m.If(active & is_elements):
             m.d.comb += beats.ready.eq(elements.i_beats.ready)
         with m.Elif(active & is_patches):
             m.d.comb += beats.ready.eq(patches.i_beats.ready)
         with m.Elif(active):
-            m.d.comb += beats.ready.eq(takes_beat & row_collector.i_chunk.ready)
-        selected = [(patch_collector, is_patches), (row_collector, ~is_patches)]
-        wrote_all = Signal()
-        for collector, is_selected in selected:
+            m.d.comb += beats.ready.eq(takes_beat & beat_widener.i_chunk.ready)
+
+        # What it makes of them goes to the activation buffer.
+        m.submodules.collector = collector = WriteCollector(
+            chunk_bytes=wide_bytes, columns=config.columns, group_size=config.group_size, words=config.activation_words
+        )
+        for widener, is_selected in ((word_widener, is_patches), (beat_widener, ~is_patches)):
             with m.If(is_selected):
-                m.d.comb += [self.o_write.valid.eq(collector.o_write.valid), self.o_write.payload.eq(collector.o_write.payload)]
-                m.d.comb += collector.o_write.ready.eq(self.o_write.ready)
-                with m.If(collector.o_write.valid & collector.o_write.ready & collector.o_final):
-                    m.d.sync += wrote_all.eq(1)
+                m.d.comb += [collector.i_chunk.payload.eq(widener.o_chunk.payload), collector.i_chunk.valid.eq(widener.o_chunk.valid)]
+                m.d.comb += widener.o_chunk.ready.eq(collector.i_chunk.ready)
+        wiring.connect(m, collector.o_write, wiring.flipped(self.o_write))
+        wrote_all = Signal()
+        with m.If(self.o_write.valid & self.o_write.ready & collector.o_final):
+            m.d.sync += wrote_all.eq(1)
 
         # Complete when the buffer has it.
         m.d.comb += ends.eq(elements.o_done | (wrote_all & ~self.i_writing))

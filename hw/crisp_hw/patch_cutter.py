@@ -10,8 +10,9 @@ from crisp.arch import LOAD
 from crisp.arch.loads import PATCH_ROW_BYTES
 
 from .axi_reader import beat_layout
+from .chunk_widener import chunk_layout
 from .layouts import fields_layout
-from .write_collector import chunk_layout
+from .write_collector import exceeds
 
 __all__ = ["PatchCutter", "patch_command_layout"]
 
@@ -152,12 +153,17 @@ class PatchCutter(wiring.Component):
         two_lines = Cat(*(read.data for read in reads))
         around = Cat(two_lines, two_lines[: 8 * (self.group_size - 1)])
         word = around.bit_select(Cat(Const(0, 3), place_1[: line_bits + 1]), 8 * self.group_size)
+        left = Signal(signed(PLACE_WIDTH + 1))  # bytes of the row from the word's begin on
+        m.d.comb += left.eq(command.row_bytes[:PLACE_WIDTH] - place_1)
+        group_bits = (self.group_size - 1).bit_length()
+        begins_just_before = place_1[group_bits:].all()
+        inside = [
+            # In a word that begins less than M bytes before the row, those bytes lie in it that carry into the next M.
+            ~left[-1] & is_left & (~place_1[-1] | (begins_just_before & (place_1[:group_bits] + byte >= self.group_size)))
+            for byte, is_left in enumerate(exceeds(left, self.group_size))
+        ]
         with m.If(advances):
             m.d.sync += [self.o_chunk.valid.eq(valid_1), self.o_chunk.payload.eq(chunk_1)]
-            for byte in range(self.group_size):
-                own_place = Signal(signed(PLACE_WIDTH), name=f"place_{byte}")
-                inside = Signal(name=f"inside_{byte}")
-                m.d.comb += own_place.eq(place_1 + byte)
-                m.d.comb += inside.eq((own_place >= 0) & (own_place < command.row_bytes))
-                m.d.sync += self.o_chunk.payload.data.word_select(byte, 8).eq(Mux(inside, word.word_select(byte, 8), command.fill))
+            for byte, is_inside in enumerate(inside):
+                m.d.sync += self.o_chunk.payload.data.word_select(byte, 8).eq(Mux(is_inside, word.word_select(byte, 8), command.fill))
         return m

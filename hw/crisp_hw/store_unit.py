@@ -10,9 +10,10 @@ from crisp.arch import STORE, Config
 from crisp.arch.config import ACTIVATION_ADDRESS_WIDTH
 
 from .axi import ADDRESS_WIDTH, transfer_layout
+from .chunk_widener import WORDS_WIDTH
 from .layouts import fields_layout, read_request_layout, read_response_signature
 from .row_walker import ROWS_WIDTH, RowWalker
-from .write_collector import WORDS_WIDTH, wide_lanes
+from .write_collector import exceeds, wide_lanes
 
 __all__ = ["StoreUnit", "store_command_layout"]
 
@@ -128,9 +129,9 @@ class StoreUnit(wiring.Component):
         with m.If(asks):
             m.d.sync += words_before.eq(Mux(ends_row, 0, words_before + lanes))
             m.d.sync += self.o_read.valid.eq(1)
-            for lane in range(lanes):
+            for lane, is_left in enumerate(exceeds(left, lanes)):
                 m.d.sync += self.o_read.payload.addresses[lane].eq(row.payload.address + words_before + lane)
-                m.d.sync += self.o_read.payload.enables[lane].eq(left > lane)
+                m.d.sync += self.o_read.payload.enables[lane].eq(is_left)
 
         # Remember of each request how many beats its answer makes; where several make one, whether it ends the row.
         parts = max(1, request_bytes // beat_bytes)

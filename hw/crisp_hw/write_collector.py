@@ -1,18 +1,14 @@
 """Write collector: chunks of bytes to requests that write as many neighbouring words of the activation buffer as one can."""
 
-from amaranth import Cat, Module, Mux, Signal
-from amaranth.hdl import unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from crisp.arch.config import ACTIVATION_ADDRESS_WIDTH
-
+from .chunk_widener import ChunkWidener, chunk_layout
 from .layouts import write_request_layout
 
-__all__ = ["WORDS_WIDTH", "WriteCollector", "chunk_layout", "wide_lanes"]
-
-#: Bits of a number of words, all of the largest activation buffer.
-WORDS_WIDTH = ACTIVATION_ADDRESS_WIDTH + 1
+__all__ = ["WriteCollector", "exceeds", "wide_lanes"]
 
 
 def wide_lanes(columns: int) -> int:
@@ -20,18 +16,11 @@ def wide_lanes(columns: int) -> int:
     return 1 << (columns.bit_length() - 1)
 
 
-def chunk_layout(chunk_bytes: int) -> data.StructLayout:
-    """Lay out some bytes of a row: the row's address and words, whether they are its last, and the last of all.
-
-    Address and words are those of the whole row and the same in all its chunks; the last chunk may have more bytes than the row.
-    """
-    return data.StructLayout({
-        "data": unsigned(8 * chunk_bytes),
-        "address": unsigned(ACTIVATION_ADDRESS_WIDTH),
-        "words": unsigned(WORDS_WIDTH),
-        "last": 1,
-        "final": 1,
-    })  # fmt: skip
+def exceeds(number: Value, lanes: int) -> list[Value]:
+    """Tell for each of a power of two of lanes whether an unsigned number exceeds the lane's, with one comparison of the high bits."""
+    low_bits = (lanes - 1).bit_length()
+    is_high = number[low_bits:].any()
+    return [is_high | (number[:low_bits] > lane) for lane in range(lanes)]
 
 
 class WriteCollector(wiring.Component):
@@ -79,55 +68,43 @@ class WriteCollector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chunk, write = self.i_chunk.payload, self.o_write.payload
         lanes = wide_lanes(self.columns)
         request_bytes = lanes * self.group_size
+        wide_bytes = max(self.chunk_bytes, request_bytes)
+        parts = wide_bytes // request_bytes
+
+        # Chunks that fill a request, or several.
+        m.submodules.widener = widener = ChunkWidener(chunk_bytes=self.chunk_bytes, wide_bytes=wide_bytes)
+        wiring.connect(m, wiring.flipped(self.i_chunk), widener.i_chunk)
+        chunk = widener.o_chunk.payload
 
         # Where the request begins, and the words that are left from there on.
         begins_row = Signal(init=1)
-        next_address = Signal(ACTIVATION_ADDRESS_WIDTH)
-        next_left = Signal(WORDS_WIDTH)
-        address = Signal.like(next_address)
-        left = Signal.like(next_left)
+        next_address = Signal.like(chunk.address)
+        next_left = Signal.like(chunk.words)
+        address = Signal.like(chunk.address)
+        left = Signal.like(chunk.words)
+        left_in_lane = exceeds(left, lanes)
         m.d.comb += address.eq(Mux(begins_row, chunk.address, next_address))
         m.d.comb += left.eq(Mux(begins_row, chunk.words, next_left))
 
-        # The bytes of the request: those collected with the chunk at hand behind them, or a part of that chunk.
-        content = Signal(8 * request_bytes)
-        completes = Signal()  # the chunk at hand makes a request
-        empties = Signal()  # and nothing of it is left then
-        free = Signal()
-        takes = Signal()
-        m.d.comb += free.eq(~self.o_write.valid | self.o_write.ready)
-        number = max(1, request_bytes // self.chunk_bytes)
-        parts = max(1, self.chunk_bytes // request_bytes)
-        place = Signal(range(number))
-        part = Signal(range(parts))
-        collected = [Signal(8 * self.chunk_bytes, name=f"collected_{index}") for index in range(number - 1)]
-        if parts == 1:
-            m.d.comb += content.eq(Cat(*(Mux(place == index, chunk.data, held) for index, held in enumerate(collected)), chunk.data))
-            m.d.comb += [completes.eq((place == number - 1) | chunk.last), empties.eq(1)]
-        else:
-            m.d.comb += content.eq(chunk.data.word_select(part, 8 * request_bytes))
-            m.d.comb += [completes.eq(1), empties.eq((part == parts - 1) | (chunk.last & (left <= lanes)))]
-        m.d.comb += takes.eq(self.i_chunk.valid & (free | ~completes))
-        m.d.comb += self.i_chunk.ready.eq((free | ~completes) & empties)
-        for index, held in enumerate(collected):
-            with m.If(takes & (place == index)):
-                m.d.sync += held.eq(chunk.data)
-        with m.If(takes):
-            m.d.sync += [place.eq(Mux(completes, 0, place + 1)), part.eq(Mux(empties, 0, part + 1))]
-
         # The request.
-        with m.If(free):
-            m.d.sync += self.o_write.valid.eq(0)
-        with m.If(takes & completes):
-            m.d.sync += begins_row.eq(chunk.last & empties)
+        part = Signal(range(parts))
+        ends_chunk = Signal()
+        makes = Signal()
+        m.d.comb += ends_chunk.eq((part == parts - 1) | (chunk.last & (left <= lanes)))
+        with m.If(~self.o_write.valid | self.o_write.ready):
+            m.d.comb += makes.eq(widener.o_chunk.valid)
+            m.d.comb += widener.o_chunk.ready.eq(ends_chunk)
+            m.d.sync += self.o_write.valid.eq(makes)
+        with m.If(makes):
+            m.d.sync += part.eq(Mux(ends_chunk, 0, part + 1))
+            m.d.sync += begins_row.eq(chunk.last & ends_chunk)
             m.d.sync += [next_address.eq(address + lanes), next_left.eq(left - lanes)]
-            m.d.sync += self.o_write.valid.eq(1)
-            m.d.sync += self.o_final.eq(chunk.last & chunk.final & empties)
+            m.d.sync += self.o_final.eq(chunk.last & chunk.final & ends_chunk)
+            content = chunk.data.word_select(part, 8 * request_bytes)
             for lane in range(lanes):
-                m.d.sync += write.addresses[lane].eq(address + lane)
-                m.d.sync += write.enables[lane].eq(left > lane)
-                m.d.sync += write.data[lane].as_value().eq(content.word_select(lane, 8 * self.group_size))
+                m.d.sync += self.o_write.payload.addresses[lane].eq(address + lane)
+                m.d.sync += self.o_write.payload.enables[lane].eq(left_in_lane[lane])
+                m.d.sync += self.o_write.payload.data[lane].as_value().eq(content.word_select(lane, 8 * self.group_size))
         return m

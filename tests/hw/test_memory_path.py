@@ -1,6 +1,7 @@
 """Memory to activation buffer and back through the whole bus, at an AXI memory that is not ours: cocotbext-axi's."""
 
 import itertools
+import logging
 import random
 from typing import Any
 
@@ -104,6 +105,7 @@ class Path:
 
         self.bench = bench
         self.config = Config(**parameters()["config"])
+        logging.getLogger("cocotb.memory_path").setLevel(logging.WARNING)  # it tells every burst otherwise
         self.ram = AxiRam(AxiBus.from_prefix(bench.dut, "m_axi"), bench.dut.clk, bench.dut.rst, size=MEMORY_BYTES)
         if bench.mode is Mode.BACKPRESSURE:
             for index, channel in enumerate(self.channels()):
