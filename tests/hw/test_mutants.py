@@ -4,35 +4,44 @@ import dataclasses
 import importlib
 import inspect
 import sys
+from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
-from crisp.arch import IDLE_CAUSES, Config
-from crisp.golden.engine import run_layer
+from crisp.arch import Config
 from crisp_hw.engine import LayerEngine
-from crisp_sim.errors import SimulationError
-from crisp_sim.harness import EngineSimulator
-from crisp_sim.random_layers import random_layers
+from crisp_sim.cocotb_runner import simulate
+from crisp_sim.errors import CocotbFailure
+from crisp_sim.streams import MODES
 
-CONFIG = dataclasses.replace(Config.preset("tiny"), columns=3)
+#: Two banks of one word each, a number of columns that is no power of two, a ring that wraps often.
+CONFIG = dataclasses.replace(Config.preset("tiny"), rows=8, columns=3, drain_rows=2, column_buffer_depth=60)
 
 #: Module, what stands there, what stands there in the mutant.
 MUTANTS = {
     "offset ignored": ("pe", "self.i_group[self.i_weight.offset]", "self.i_group[0]"),
     "sum not cleared": ("pe", "Mux(final, 0, accumulator) + product", "accumulator + product"),
     "bubble is not zero": ("weight_buffer", "with m.If(issued[arrived]):", "with m.If(1):"),
-    "block index off by one": (
-        "block_walker",
-        "(entry.index << layer.block_groups_log2)",
-        "((entry.index + 1) << layer.block_groups_log2)",
-    ),
-    "tail groups ignored": ("block_walker", "Mux(is_tail, layer.tail_groups, whole_groups)", "whole_groups"),
+    "base of steps ignored": ("weight_buffer", "place = self.i_base + self.i_step", "place = self.i_step + 0"),
+    "block index off by one": ("block_walker", "block.address.eq(entry.index <<", "block.address.eq((entry.index + 1) <<"),
+    "tail groups ignored": ("block_walker", "Mux(is_tail, tail_groups, whole_groups)", "whole_groups"),
+    "row tiles do not share entries": ("block_walker", "entry_address.eq(row_address)", "entry_address.eq(entry_address + 1)"),
+    "sums of parts apart": ("block_walker", "(command.sharing != Sharing.SPLIT)", "1"),
+    "open sums closed": ("block_walker", "& ~command.open", ""),
+    "window of a part kept": ("block_walker", "(command.sharing != Sharing.SHARED)", "0"),
     "drain gap one short": ("step_issuer", "drain_timer.eq(self.bank_rows - 1)", "drain_timer.eq(self.bank_rows - 2)"),
-    "window not waited for": ("step_issuer", "~self.i_arrived | (is_tile_end", "(is_tile_end"),
+    "window not waited for": ("step_issuer", "~self.i_arrived | (is_block_end", "(is_block_end"),
+    "room not waited for": ("step_issuer", "is_tile_end & ~self.i_room", "0"),
+    "ring does not wrap": ("column_buffer", "total - self.depth, total)", "total, total)"),
+    "window released too early": ("column_buffer", "for _ in range(self.columns):", "for _ in range(0):"),
     "half rounded up": ("rounding_shift", "(half & (below_half | floor[0]))", "half"),
+    "channels of a command not its own": ("engine", "command.channel_base // config.drain_rows + place", "place + 0"),
+    "clamps of another command": ("engine", "output.eq(arriving.output)", "output.eq(tile.output)"),
+    "clamps a row early": ("engine", "Requantize.LATENCY - 2):", "Requantize.LATENCY - 3):"),
     "rows reversed": ("collector", "Cat(*rows)", "Cat(*reversed(rows))"),
+    "banks out of order": ("collector", "with m.If(bank == number):", "with m.If(bank != number):"),
+    "tail counted twice": ("performance", "self.i_command | (is_tail & ~is_over)", "self.i_command | is_tail"),
 }
 
 
@@ -44,35 +53,33 @@ def mutate(monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> No
     mutant = ModuleType(original.__name__)
     mutant.__package__ = original.__package__
     exec(compile(source.replace(old, new), f"mutant of {name}.py", "exec"), mutant.__dict__)
-    modules = [module for key, module in sys.modules.items() if key.startswith("crisp_hw.")]
+    modules = [*(module for key, module in sys.modules.items() if key.startswith("crisp_hw.")), sys.modules[__name__]]
     for attribute, whole in [(attribute, getattr(original, attribute)) for attribute in original.__all__]:
         for module in modules:
             if getattr(module, attribute, None) is whole:
                 monkeypatch.setattr(module, attribute, getattr(mutant, attribute))
 
 
-def passes(engine: LayerEngine | None) -> bool:
-    """Tell whether an engine computes random layers to the bit, without a fault, with counters that add up."""
-    for idle, stall in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5)):
-        simulator = EngineSimulator(CONFIG, engine=engine, idle=idle, stall=stall, seed=3)
-        for layer, x in random_layers(CONFIG, seed=3, number=84):
-            try:
-                run = simulator.run(layer, x)
-            except SimulationError:
-                return False
-            counters = dataclasses.asdict(run.counters)
-            if not np.array_equal(run.output, run_layer(layer, x)):
-                return False
-            if counters["total"] != counters["active"] + sum(counters[cause] for cause in IDLE_CAUSES):
-                return False
-    return True
+def run(mode: str) -> None:
+    """Run jobs on the engine as it is now.
+
+    Raises
+    ------
+    CocotbFailure
+        When one of them does not come out as it must.
+    """
+    table = {"config": dataclasses.asdict(CONFIG), "mode": mode, "number": 60}
+    simulate(LayerEngine(CONFIG), Path(__file__).with_name("test_engine.py"), name="engine", parameters=table, testcase="computes_jobs")
 
 
-def test_whole_engine_passes() -> None:
-    assert passes(None)
+@pytest.mark.parametrize("mode", MODES)
+def test_whole_engine_passes(mode: str) -> None:
+    run(mode)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutant_fails(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch, *MUTANTS[mutant])
-    assert not passes(LayerEngine(CONFIG)), f"no test notices: {mutant}"
+    with pytest.raises(CocotbFailure):
+        for mode in MODES:
+            run(mode)
