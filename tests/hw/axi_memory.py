@@ -51,17 +51,20 @@ class StabilityChecker:
 
 
 class ErrorWatch(Process):
-    """Record what a component reports on ``o_error``: code and address of each error."""
+    """Record what a component reports on ``o_error``: code and address of each error, and whose it is where that is said."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
         self.errors: list[tuple[int, int]] = []
+        self.clients: list[int] = []
+        self.client = getattr(self.dut, "o_error_client", None)
         _, self.decode = layout_codec(error_layout())
 
     def step(self) -> None:
         error = self.decode(int(self.dut.o_error.value))
         if error["valid"]:
             self.errors.append((error["error"], error["address"]))
+            self.clients.append(int(self.client.value) if self.client is not None else 0)
 
 
 class AxiMemory(Process):

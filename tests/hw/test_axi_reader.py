@@ -129,6 +129,7 @@ async def faults_end_all(dut, mode: str, fault: str) -> None:
     await reader.sinks[-1].expect(reader.beats_of(transfers)[:good])
     await reader.sinks[-1].expect_nothing(cycles=50)
     assert reader.watch.errors[0] == (code, BASE + address)
+    assert reader.watch.clients[0] == len(reader.sinks) - 1
     if fault == "late":
         # The memory goes on with the next burst as if it were the same one: how much comes is not for the reader to know.
         return
