@@ -51,6 +51,21 @@ def demo(
         raise typer.Exit(1)
 
 
+@app.command("quantize")
+def quantize_model(
+    checkpoint: Annotated[Path, typer.Argument(help="Trained or pruned network.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")] = Path("model.onnx"),
+    images: Annotated[int, typer.Option(help="Training images that ranges are taken from.")] = 512,
+    data: Data = "",
+    seed: Seed = 1,
+) -> None:
+    """Quantize a network to int8 and export it as ONNX with QuantizeLinear and DequantizeLinear."""
+    from crisp.quantize.command import QuantizeFileOptions, quantize_file
+
+    options = QuantizeFileOptions(checkpoint=checkpoint, output=output, images=images, data=data, seed=seed)
+    quantize_file(options, wide_console())
+
+
 @app.command("compile")
 def compile_model(
     model: Annotated[Path, typer.Argument(help="Quantized model, ONNX with QuantizeLinear and DequantizeLinear.")],
