@@ -50,6 +50,8 @@ class Home:
 class Ring:
     """A buffer through which pieces stream in order: each new one takes the place behind the last, and overwrites the oldest.
 
+    No piece that fits a half lies across the middle, so that what is loaded into one half never waits for what is used in the other.
+
     Parameters
     ----------
     name : str
@@ -81,7 +83,12 @@ class Ring:
             raise CompileError(
                 f"{label}: needs {self.name} of {size}, but the configuration has {self.depth}; choose a larger configuration"
             )
-        base = 0 if self.next + size > self.depth else self.next
+        half = self.depth // 2
+        base = self.next
+        if size <= half and base < half < base + size:
+            base = half
+        if base + size > self.depth:
+            base = 0
         self.pieces = {other: (start, end) for other, (start, end) in self.pieces.items() if end <= base or start >= base + size}
         self.pieces[key] = (base, base + size)
         self.next = base + size

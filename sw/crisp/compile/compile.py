@@ -11,6 +11,7 @@ from crisp.golden import Network
 from .chunks import cut
 from .errors import CompileError
 from .operator import Operator
+from .order import order_operators
 from .schedule import NoRoom, Scheduler
 from .segments import Plan, choose_segments
 from .selection import select_operators
@@ -65,6 +66,7 @@ def compile_network(network: Network, config: Config, image: tuple[int, int, int
 def schedule_network(network: Network, config: Config, image: tuple[int, int, int], *, info: dict[str, Any] | None = None) -> Compilation:
     """Compile as `compile_network` does, and return what was decided as well."""
     source, operators = select_operators(network, image, config)
+    operators = order_operators(operators)
     tensors = {source.name: source}
     for operator in operators:
         tensors |= {operator.source.name: operator.source, operator.output.name: operator.output}

@@ -7,10 +7,14 @@ from crisp.arch import Config
 from .chunks import Chunk
 from .operator import Kind, Operator
 
-__all__ = ["EXECUTE_OVERHEAD", "execute_cycles", "walk_pixels"]
+__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "execute_cycles", "walk_pixels"]
 
-#: Cycles from one EXECUTE to the next that does not depend on it, beyond those of its steps.
-EXECUTE_OVERHEAD = 24
+#: Cycles that an EXECUTE takes beyond its steps where it needs the results of the one before: those leave the array, are written, and
+#: the first windows are gathered.
+DEPENDENT_OVERHEAD = 90
+
+#: The same for the other chunks of an operator, which need nothing of each other.
+CHUNK_OVERHEAD = 8
 
 
 def walk_pixels(operator: Operator, first: int, end: int, group: int) -> int:
@@ -29,13 +33,14 @@ def execute_cycles(operator: Operator, chunk: Chunk, first: int, end: int, confi
     tiles = -(-walk_pixels(operator, first, end, config.group_size) // config.columns)
     conflicts = gather_cycles(operator, config)
     words = len(chunk.words)
+    overhead = CHUNK_OVERHEAD if chunk.first else DEPENDENT_OVERHEAD
     if operator.kind is Kind.MAX:
-        return EXECUTE_OVERHEAD + tiles * chunk.row_tiles * words * conflicts
+        return overhead + tiles * chunk.row_tiles * words * conflicts
     steps = np.maximum(chunk.tile_steps, config.bank_rows)
     if operator.kind is Kind.DEPTHWISE:
         steps = np.maximum(steps, words * conflicts)
     total = max(int(steps.sum()), words * conflicts)
-    return EXECUTE_OVERHEAD + tiles * total
+    return overhead + tiles * total
 
 
 def gather_cycles(operator: Operator, config: Config) -> int:

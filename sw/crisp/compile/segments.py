@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from crisp.arch import CHANNEL, COUNT, ENTRY, Config
 
+from .buffers import Ring
 from .chunks import Chunk
 from .cost import execute_cycles
 from .errors import CompileError
@@ -143,10 +144,18 @@ def choose_segments(network: Plan, capacity: int) -> list[Segment]:
     best: list[dict[frozenset[str], tuple[float, list[Segment]]]] = [{} for _ in range(total + 1)]
     best[0][frozenset()] = (0.0, [])
     for first in range(total):
+        cheapest = min((cost for cost, _ in best[first].values()), default=0.0)
         for state, (cost, path) in best[first].items():
+            # What lies in memory although it costs more is of use only where room will be missing.
+            if state and cost > cheapest and not any(tight[first:]):
+                continue
             for end in range(first + 1, min(total, first + LONGEST) + 1):
                 # Several operators share stripes where something is too large, or comes from memory, and little beyond.
-                if end > first + 1 and not state and not (tight[first] or any(tight[max(first, end - 3) : end])):
+                if (
+                    end > first + 1
+                    and not (state & used_by(network, first, end))
+                    and not (tight[first] or any(tight[max(first, end - 3) : end]))
+                ):
                     continue
                 found = False
                 for segment in candidates(network, first, end, state, capacity, tight):
@@ -189,7 +198,7 @@ def candidates(network: Plan, first: int, end: int, state: frozenset[str], capac
     for stored in choices:
         kept = frozenset(alive) - stored
         after = frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end and not (is_last and name in stored))
-        if stored and not state and not (is_last and stored == choices[0]) and not any(tight[first:end]):
+        if stored and not (is_last and stored == choices[0]) and not any(tight[first : min(end + 4, len(tight))]):
             continue  # there is room
         inner = [name for name in (*loaded, *stored) if not network.is_external(name) and not (is_last and name == produced[-1])]
         if len(operators) > 1 and not inner and whole_words(network, (*produced, *loaded)) <= capacity - taken:
@@ -277,7 +286,28 @@ def evaluate(
     weights = sum(chunk.weight_bytes for operator in operators for chunk in network.chunks[operator.name])
     moved += weights * (stripes if stripes > 1 and not weights_stay(network, operators) else 1)
     bus = moved / config.beat_bytes
-    return Segment(first, end, plan, loaded, stored, kept, after, max(compute, bus) + BUS_WEIGHT * bus)
+    # Nothing is computed before the first rows are there; what the last stripe stores, something may be waiting for.
+    start = sum(load_cycles(network, name, plan.rows(name, 0)[1]) for name in loaded)
+    start += sum(load_cycles(network, name, height(plan, name)) for name in stored)
+    return Segment(first, end, plan, loaded, stored, kept, after, max(compute, bus) + BUS_WEIGHT * bus + start)
+
+
+def height(plan: StripePlan, name: str) -> int:
+    """Return the rows of a tensor's last stripe."""
+    low, high = plan.rows(name, plan.stripes - 1)
+    return high - low
+
+
+def load_cycles(network: Plan, name: str, rows: int) -> int:
+    """Return the cycles in which rows of a tensor are loaded or stored: a word a cycle where an image is cut into patches."""
+    tensor, config = network.tensors[name], network.config
+    words = rows * tensor.width * tensor.planes(config.group_size)
+    return words if name in patched(network) else words * config.group_size // config.beat_bytes
+
+
+def used_by(network: Plan, first: int, end: int) -> set[str]:
+    """Return the tensors that operators read."""
+    return {name for operator in network.operators[first:end] for name in operator.inputs}
 
 
 def patched(network: Plan) -> set[str]:
@@ -289,11 +319,19 @@ def weights_stay(network: Plan, operators: Sequence[Operator]) -> bool:
     """Tell whether the weights of all operators fit their buffers together."""
     config = network.config
     chunks = [chunk for operator in operators for chunk in network.chunks[operator.name]]
-    needs = (
-        (config.weight_buffer_depth, sum(chunk.num_steps for chunk in chunks)),
-        (config.entry_buffer_depth, sum(len(chunk.entries) // ENTRY.num_bytes for chunk in chunks)),
-        (config.channel_buffer_depth, sum(len(chunk.channels) // CHANNEL.num_bytes for chunk in chunks)),
-        (config.block_row_buffer_depth, sum(len(chunk.counts) // COUNT.num_bytes for chunk in chunks)),
-        (config.run_buffer_depth, sum(chunk.num_runs for chunk in chunks)),
-    )
-    return all(need <= depth for depth, need in needs)
+    needs = {
+        "weight_buffer_depth": [chunk.num_steps for chunk in chunks],
+        "entry_buffer_depth": [len(chunk.entries) // ENTRY.num_bytes for chunk in chunks],
+        "channel_buffer_depth": [len(chunk.channels) // CHANNEL.num_bytes for chunk in chunks],
+        "block_row_buffer_depth": [len(chunk.counts) // COUNT.num_bytes for chunk in chunks],
+        "run_buffer_depth": [chunk.num_runs for chunk in chunks],
+    }
+    for name, sizes in needs.items():
+        if sum(sizes) > getattr(config, name):
+            return False
+        ring = Ring(name, getattr(config, name))
+        for number, size in enumerate(sizes):
+            ring.take(number, size, name)
+        if len(ring.pieces) < len(sizes):
+            return False
+    return True
