@@ -23,8 +23,7 @@ class SlotAddresses(wiring.Component):
     the pixel walk leads them; no step exceeds the ring. Not enabled are lanes beyond the last pixel, and all lanes of words beyond
     ``output_words``.
 
-    Latency: ``columns + LATENCY`` cycles from ``i_start`` to the first slot. Throughput: a slot a cycle. Flow control: output is a stream;
-    nothing moves while it waits.
+    Latency: ``columns + LATENCY`` cycles from ``i_start`` to the first slot. Throughput: a slot a cycle. Flow control: output is a stream.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ class SlotAddresses(wiring.Component):
         # At every pixel tile: row tile by row tile, word by word. What ends with a slot is known before it moves.
         moves = Signal()
         step = Signal()
-        m.d.comb += [moves.eq(~self.o_slots.valid | self.o_slots.ready), step.eq(walk.o_ready & moves)]
+        m.d.comb += step.eq(walk.o_ready & moves)
         words_after = Signal(range(self.tile_words))
         tiles_after = Signal.like(command.row_tiles)
         words_left = Signal.like(command.output_words)
@@ -142,10 +141,19 @@ class SlotAddresses(wiring.Component):
             for lane in range(self.columns):
                 m.d.sync += around[lane].eq(lanes.o_places[lane] + offset_less_ring >= 0)
 
-        # 2: addresses.
-        slot = self.o_slots.payload
+        # 2: addresses. A slot that cannot leave at once is set aside, so that what moves does not depend on who takes it: far too many
+        # registers would hang on that.
+        slot = Signal(self.slot_layout)
+        m.d.comb += [slot.last.eq(last), slot.wanted.eq(wanted), slot.request.enables.eq(enables)]
+        for lane in range(self.columns):
+            m.d.comb += slot.request.addresses[lane].eq(places[lane] + Mux(around[lane], distance_around, distance))
+        aside = Signal(self.slot_layout)
+        is_aside = Signal()
+        m.d.comb += moves.eq(~is_aside)
         with m.If(moves):
-            m.d.sync += [self.o_slots.valid.eq(valid), slot.last.eq(last), slot.wanted.eq(wanted), slot.request.enables.eq(enables)]
-            for lane in range(self.columns):
-                m.d.sync += slot.request.addresses[lane].eq(places[lane] + Mux(around[lane], distance_around, distance))
+            m.d.sync += aside.eq(slot)
+        with m.If(~self.o_slots.valid | self.o_slots.ready):
+            m.d.sync += [self.o_slots.valid.eq(is_aside | valid), self.o_slots.payload.eq(Mux(is_aside, aside, slot)), is_aside.eq(0)]
+        with m.Elif(moves):
+            m.d.sync += is_aside.eq(valid)
         return m
