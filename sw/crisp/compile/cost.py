@@ -7,7 +7,7 @@ from crisp.arch import Config
 from .chunks import Chunk
 from .operator import Kind, Operator
 
-__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "execute_cycles", "walk_pixels"]
+__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "array_cycles", "execute_cycles", "walk_pixels"]
 
 #: Cycles that an EXECUTE takes beyond its steps where it needs the results of the one before: those leave the array, are written, and
 #: the first windows are gathered.
@@ -25,25 +25,27 @@ def walk_pixels(operator: Operator, first: int, end: int, group: int) -> int:
 
 
 def execute_cycles(operator: Operator, chunk: Chunk, first: int, end: int, config: Config) -> int:
-    """Predict the cycles of an EXECUTE that computes output rows ``first`` to ``end`` of a chunk.
+    """Predict the cycles of an EXECUTE that computes output rows ``first`` to ``end`` of a chunk, waiting for the one before included."""
+    return array_cycles(operator, chunk, first, end, config) + (CHUNK_OVERHEAD if chunk.first else DEPENDENT_OVERHEAD)
+
+
+def array_cycles(operator: Operator, chunk: Chunk, first: int, end: int, config: Config) -> int:
+    """Return the cycles for which an EXECUTE keeps the array busy, or the gather where there is nothing to multiply.
 
     A row tile takes its steps, or as many cycles as it needs to leave the array, whichever is more. A window of its own for each row tile
     takes a cycle a word to gather, or more: neighbouring pixels of a strided row share banks.
     """
     tiles = -(-walk_pixels(operator, first, end, config.group_size) // config.columns)
-    conflicts = gather_cycles(operator, config)
-    words = len(chunk.words)
-    overhead = CHUNK_OVERHEAD if chunk.first else DEPENDENT_OVERHEAD
+    words = len(chunk.words) * gather_cycles(operator, config)
     if operator.kind is Kind.MAX:
-        return overhead + tiles * chunk.row_tiles * words * conflicts
+        return tiles * chunk.row_tiles * words
     steps = np.maximum(chunk.tile_steps, config.bank_rows)
     if operator.kind is Kind.DEPTHWISE:
-        steps = np.maximum(steps, words * conflicts)
-    total = max(int(steps.sum()), words * conflicts)
-    return overhead + tiles * total
+        steps = np.maximum(steps, words)
+    return tiles * max(int(steps.sum()), words)
 
 
 def gather_cycles(operator: Operator, config: Config) -> int:
-    """Return the cycles that a word of a window takes: as many as lanes meet in one bank."""
+    """Return the cycles that a word of a window takes: as many as lanes meet in one bank, along a row."""
     stride = 1 if operator.kind is Kind.PLANES else operator.window.stride[1]
     return -(-config.columns // (config.banks // int(np.gcd(stride, config.banks))))

@@ -21,7 +21,7 @@ from crisp.arch.loads import TABLE_DEPTH, element_bytes
 
 from .buffers import FreeList, Home, Ring
 from .chunks import Chunk, window_runs
-from .cost import execute_cycles, walk_pixels
+from .cost import array_cycles, walk_pixels
 from .operator import Kind, Operator, Tensor
 from .segments import Plan, Segment, home_pitch
 from .stream import CommandStream, Touch
@@ -372,7 +372,7 @@ class Scheduler:
             operator.name,
             reads,
             self.touch(operator.output.name, low, high),
-            cycles=execute_cycles(operator, chunk, low, high, self.config),
+            cycles=array_cycles(operator, chunk, low, high, self.config),
             **fields,
         )
 
