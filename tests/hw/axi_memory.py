@@ -1,7 +1,7 @@
 """Memory at the end of an AXI bus: answers after a given time, holds back at random, fails where it is told, and is strict.
 
 Every rule of the protocol that a manager can break is checked: what is valid stays as it is until it is taken, bursts are of the kind and
-length that the design uses and stay within 4 KiB, ``wlast`` comes with the last beat, and responses are waited for.
+length that the design uses and stay within 4 KiB, ``wlast`` comes with the last beat, and ``o_idle`` is low until all responses are in.
 """
 
 import random
@@ -157,6 +157,7 @@ class AxiMemory(Process):
         return address, beats
 
     def step(self) -> None:
+        assert self.is_quiet or not int(self.dut.o_idle.value), "o_idle is high while something is under way"
         if self.has_read:
             self.step_read()
         if self.has_write:
