@@ -1,0 +1,111 @@
+"""Execute unit, in the machine: commands one behind the other, of every kind, with nothing between them to wait for."""
+
+import dataclasses
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.hw.accelerator_host import Host, Outcome
+from tests.hw.test_accelerator import MEMORIES, TINY, programs
+
+from crisp.arch import IDLE_CAUSES, STORE, ErrorCode, ExecuteKind, Layout, MemoryWindow, Opcode, Program, Sharing, TensorDescriptor
+from crisp.arch.command_rules import COMMAND_WORDS
+from crisp.golden.machine import Machine
+from crisp.golden.on_chip import OnChip
+from crisp_sim.machine import MachineSimulator
+
+#: Where the results of the commands lie, and how far they are apart.
+FIRST, SPAN = 4000, 160
+
+Commands = list[tuple[Opcode, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> MachineSimulator:
+    return MachineSimulator(TINY)
+
+
+def result_fields(number: int, **more: int) -> dict[str, int]:
+    """Return where the results of a command lie: planes of as many words as there are pixels."""
+    place = {"output_base": FIRST + number * SPAN, "output_ring": 13, "output_pitch": 13, "output_tile_stride": 13 * TINY.tile_words}
+    return {**place, "output_q": 0, "output_tile_dq": TINY.columns, "output_wrap_dq": 0, "output_word_dq": 0, **more}
+
+
+def random_program(seed: int, number: int) -> tuple[Program, np.ndarray, Commands]:
+    """Return a program of ``number`` EXECUTEs without waits among them: products, maxima, and sums that go on in the next one."""
+    rng = random.Random(seed)
+    program, image = programs()["product"]
+    commands = [(command.opcode, command.unpack()) for command in program.decode()]
+    loads = [(opcode, fields) for opcode, fields in commands if opcode is Opcode.LOAD]
+    (product,) = [fields for opcode, fields in commands if opcode is Opcode.EXECUTE]
+    waits = {"wait_load": len(loads), "wait_execute": 0, "wait_store": 0}
+    chosen: Commands = []
+    while len(chosen) < number:
+        place = result_fields(len(chosen))
+        kind = rng.choice(("whole", "part", "max", "open"))
+        if kind == "whole":
+            chosen.append((Opcode.EXECUTE, {**product, **waits, **place}))
+        elif kind == "part":
+            part = {"row_tiles": rng.randint(1, product["row_tiles"]), "pixels": rng.randint(1, product["pixels"])}
+            limit = rng.randint(1, part["row_tiles"] * TINY.tile_words)
+            chosen.append((Opcode.EXECUTE, {**product, **waits, **place, **part, "output_words": limit}))
+        elif kind == "max":
+            what = {"kind": ExecuteKind.MAX, "sharing": Sharing.SHARED, "row_tiles": 1, "output_words": 1}
+            chosen.append((Opcode.EXECUTE, {**product, **waits, **place, **what}))
+        else:
+            # One tile, whose sum several commands add to.
+            part = {"row_tiles": 1, "pixels": rng.randint(1, TINY.columns), "output_words": TINY.tile_words}
+            for is_open in [1] * rng.randint(1, 3) + [0]:
+                chosen.append((Opcode.EXECUTE, {**product, **waits, **place, **part, "open": is_open}))
+    row_bytes = TINY.group_size * SPAN * len(chosen)
+    store = {field.name: 0 for field in STORE.fields} | {"opcode": Opcode.STORE, "wait_execute": len(chosen)}
+    store |= {"window": MemoryWindow.OUTPUT, "rows": 1, "row_bytes": row_bytes, "source": FIRST}
+    end = {"opcode": Opcode.END, "wait_load": 0, "wait_execute": 0, "wait_store": 1}
+    result = [*loads, *chosen, (Opcode.STORE, store), (Opcode.END, end)]
+
+    # Constants stand behind the commands, which are more now.
+    size = sum(COMMAND_WORDS[opcode].num_bytes for opcode, _ in result)
+    for _, fields in loads:
+        if fields["window"] == MemoryWindow.PROGRAM:
+            fields["offset"] += -(-size // 64) * 64 - program.constants_offset
+    words = [COMMAND_WORDS[opcode].pack(**fields).to_bytes(COMMAND_WORDS[opcode].num_bytes, "little") for opcode, fields in result]
+    output = TensorDescriptor(
+        name="words",
+        shape=(1, 1, SPAN * len(chosen), TINY.group_size),
+        scale=1.0,
+        zero_point=0,
+        layout=Layout.PLANES,
+        group_size=TINY.group_size,
+        stride=row_bytes,
+    )
+    return dataclasses.replace(program, commands=b"".join(words), outputs=(output,), command_layers=()), image, result
+
+
+@pytest.mark.parametrize("memory", ["quick", "pauses"])
+@pytest.mark.parametrize("seed", range(6))
+def test_commands_follow_each_other(simulator: MachineSimulator, seed: int, memory: str) -> None:
+    simulator.set_memory(MEMORIES[memory])
+    program, image, commands = random_program(seed, 16)
+    simulator.take_trace()
+    with Host(simulator, program, image) as host:
+        golden = {window: array.copy() for window, array in host.windows.items()}
+        machine = Machine(OnChip.cleared(TINY), golden)
+        for opcode, fields in commands:
+            machine.step(opcode, fields)
+        assert host.run() == Outcome(ErrorCode.NONE, 0, 0)
+        # Words that no command wrote are whatever they were.
+        written = golden[MemoryWindow.OUTPUT] != 0
+        np.testing.assert_array_equal(host.windows[MemoryWindow.OUTPUT][written], golden[MemoryWindow.OUTPUT][written])
+        counters = {name: host.read_wide(name.upper()) for name in ("active", "blocks_walked", "blocks_skipped", *IDLE_CAUSES)}
+
+    # One record a command, in order; the engine's cycles are in them, each once.
+    records = simulator.take_trace()
+    executes = [index for index, (opcode, _) in enumerate(commands) if opcode is Opcode.EXECUTE]
+    assert [record["command"] for record in records] == executes
+    for name, total in counters.items():
+        assert sum(record[name] for record in records) == total
+    for record in records:
+        is_product = commands[record["command"]][1]["kind"] == ExecuteKind.PRODUCT
+        assert record["total"] == record["active"] + sum(record[cause] for cause in IDLE_CAUSES)
+        assert (record["active"] > 0) == is_product
