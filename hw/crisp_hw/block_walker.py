@@ -114,35 +114,39 @@ class BlockWalker(wiring.Component):
         halted = Signal()
         start = Signal()
         m.d.comb += self.i_command.ready.eq(~halted & ~start & (~walking | (step & last_of_command)))
-        m.d.sync += start.eq(self.i_command.valid & self.i_command.ready)
-        with m.If(self.i_command.valid & self.i_command.ready):
+        taken = self.i_command.valid & self.i_command.ready
+        m.d.sync += start.eq(taken)
+        with m.If(taken):
             m.d.sync += command.eq(self.i_command.payload)
 
-        # The row tile that begins next, known while this one is walked, so that its count is at hand in time.
+        # The row tile that begins next. It is known while this one is walked, so its count is read ahead: in every cycle, that of the
+        # one that may begin in the cycle behind it.
         tile_layout = data.StructLayout({
             "block_row": len(command.count_base) + 1,
             "block_tiles_left": command.block_tiles.shape(),
             "row_tiles_left": command.row_tiles.shape(),
         })  # fmt: skip
-        first_tile = Signal(tile_layout)
-        next_tile = Signal(tile_layout)
         tile = Signal(tile_layout)
-        m.d.comb += first_tile.block_row.eq(command.count_base)
-        m.d.comb += [first_tile.block_tiles_left.eq(command.block_tiles), first_tile.row_tiles_left.eq(command.row_tiles)]
-        m.d.comb += tile.eq(Mux(start, first_tile, next_tile))
-        count = counts.read_port(domain="comb")
-        m.d.comb += count.addr.eq(tile.block_row[: len(count.addr)])
+        next_tile = Signal(tile_layout)
         begins_tile = start | (step & last_of_list)
+        m.d.comb += next_tile.eq(tile)
         with m.If(begins_tile):
             m.d.sync += ends_block_row.eq(tile.block_tiles_left == 1)
             m.d.sync += ends_pixel_tile.eq(tile.row_tiles_left == 1)
-            m.d.sync += next_tile.row_tiles_left.eq(tile.row_tiles_left - 1)
+            m.d.comb += next_tile.row_tiles_left.eq(tile.row_tiles_left - 1)
+            m.d.comb += next_tile.block_tiles_left.eq(tile.block_tiles_left - 1)
             with m.If(tile.block_tiles_left == 1):
-                m.d.sync += [next_tile.block_row.eq(tile.block_row + 1), next_tile.block_tiles_left.eq(command.block_tiles)]
-            with m.Else():
-                m.d.sync += [next_tile.block_row.eq(tile.block_row), next_tile.block_tiles_left.eq(tile.block_tiles_left - 1)]
+                m.d.comb += [next_tile.block_row.eq(tile.block_row + 1), next_tile.block_tiles_left.eq(command.block_tiles)]
             with m.If(tile.row_tiles_left == 1):
-                m.d.sync += next_tile.eq(first_tile)
+                m.d.comb += [next_tile.block_row.eq(command.count_base), next_tile.row_tiles_left.eq(command.row_tiles)]
+                m.d.comb += next_tile.block_tiles_left.eq(command.block_tiles)
+        with m.If(taken):
+            payload = self.i_command.payload
+            m.d.comb += [next_tile.block_row.eq(payload.count_base), next_tile.row_tiles_left.eq(payload.row_tiles)]
+            m.d.comb += next_tile.block_tiles_left.eq(payload.block_tiles)
+        m.d.sync += tile.eq(next_tile)
+        count = counts.read_port()
+        m.d.comb += count.addr.eq(next_tile.block_row[: len(count.addr)])
 
         # Walk: block by block, and from tile to tile.
         with m.If(begins_tile):

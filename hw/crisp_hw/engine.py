@@ -2,7 +2,7 @@
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from crisp.arch import CHANNEL, COUNT, COUNTERS, ENTRY, EXECUTE, Config, ErrorCode
@@ -125,7 +125,7 @@ class LayerEngine(wiring.Component):
             *("open", "block_columns", "window_words", "step_base", "channel_base"),
             *("zero_point", "clamp_min", "clamp_max"),
         )
-        m.submodules.commands = commands = SyncFIFO(width=issue_layout.size, depth=4)
+        m.submodules.commands = commands = SyncFIFOBuffered(width=issue_layout.size, depth=4)
         command = Signal(issue_layout)
         m.d.comb += command.eq(commands.r_data)
         m.d.comb += [walker.i_count.eq(self.i_count), walker.i_entry.eq(self.i_entry)]

@@ -25,8 +25,8 @@ CONFIGS = {
     "tall": dataclasses.replace(TINY, rows=16, columns=3, group_size=16),
 }
 
-#: Cycles from a command to its first step, those in which the first block is fetched.
-START = 6
+#: Cycles in which a command's first block is fetched, when none was before.
+START = 5
 
 
 def tail_of(config: Config) -> int:

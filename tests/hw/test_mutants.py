@@ -60,7 +60,7 @@ def mutate(monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> No
                 monkeypatch.setattr(module, attribute, getattr(mutant, attribute))
 
 
-def run(mode: str) -> None:
+def run() -> None:
     """Run jobs on the engine as it is now.
 
     Raises
@@ -68,18 +68,17 @@ def run(mode: str) -> None:
     CocotbFailure
         When one of them does not come out as it must.
     """
-    table = {"config": dataclasses.asdict(CONFIG), "mode": mode, "number": 60}
-    simulate(LayerEngine(CONFIG), Path(__file__).with_name("test_engine.py"), name="engine", parameters=table, testcase="computes_jobs")
+    for mode in MODES:
+        table = {"config": dataclasses.asdict(CONFIG), "mode": mode, "number": 60}
+        simulate(LayerEngine(CONFIG), Path(__file__).with_name("test_engine.py"), name="engine", parameters=table, testcase="computes_jobs")
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_whole_engine_passes(mode: str) -> None:
-    run(mode)
+def test_whole_engine_passes() -> None:
+    run()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutant_fails(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch, *MUTANTS[mutant])
     with pytest.raises(CocotbFailure):
-        for mode in MODES:
-            run(mode)
+        run()
