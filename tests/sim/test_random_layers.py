@@ -58,7 +58,8 @@ def test_cover(config: Config, layers: list[tuple[ProductLayer, np.ndarray]]) ->
             "one pixel": pixels == 1,
             "whole pixel tiles": pixels % config.columns == 0,
             "one pixel too many": pixels > config.columns and pixels % config.columns == 1,
-            "windows wrap": command["windows"] < command["pixel_tiles"],
+            "ring wraps": pattern.groups * -(-pixels // config.columns) > config.column_buffer_depth,
+            "many windows of one word": pattern.groups == 1 and pixels > 30 * config.columns,
             "all kept": pattern.kept.all() and pattern.block_columns > 1,
             "one kept": (pattern.kept.sum(axis=1) == 1).all() and pattern.block_columns > 1,
             "last kept only": pattern.block_columns > 1 and pattern.used_columns.tolist() == [pattern.block_columns - 1],
@@ -76,7 +77,7 @@ def test_cover(config: Config, layers: list[tuple[ProductLayer, np.ndarray]]) ->
             "sum of 33 bits": np.abs(accumulate(layer, x).astype(np.int64) + layer.bias[:, None]).max() > 2**31,
             **{f"block {size}": pattern.block == size for size in (16, 32, 64)},
             **{f"N = {n}": n in kinds for n in range(1, config.group_size + 1)},
-            **{f"{slots} window slots": command["windows"] == slots for slots in (1, 2, 3, config.window_slots_max)},
+            **{f"{windows} windows fit": config.column_buffer_depth // pattern.groups == windows for windows in (1, 2, 3)},
         }
         seen |= {name for name, holds in properties.items() if holds}
     assert seen == set(properties)
