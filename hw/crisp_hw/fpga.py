@@ -1,14 +1,14 @@
-"""From the layer engine to a bitstream for Lattice ECP5, with area and clock rate.
+"""From the accelerator to a bitstream for Lattice ECP5, with area and clock rate.
 
 ::
 
-    LayerEngine -> FpgaTop -> RTLIL -> synth_ecp5 (Yosys) -> place and route (nextpnr) -> bitstream (ecppack)
+    Accelerator -> FpgaTop -> RTLIL -> synth_ecp5 (Yosys) -> place and route (nextpnr) -> bitstream (ecppack)
 
 As a command: ``python -m crisp_hw.fpga --config tiny --output build/fpga/tiny``. It writes there
 
 - ``result.json``: look-up tables, flip-flops, multipliers, block RAMs, clock rate, and how to get them again;
-- ``engine.bit``, ``engine.config``: the bitstream, binary and as text;
-- ``engine.json``, ``report.json``: the netlist, and nextpnr's report with the critical paths;
+- ``machine.bit``, ``machine.config``: the bitstream, binary and as text;
+- ``machine.json``, ``report.json``: the netlist, and nextpnr's report with the critical paths;
 - ``yosys.log``, ``nextpnr.log``.
 """
 
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from crisp.arch import Config, CrispError
 
 from .verilog import ToolError, merge_equal_modules, run_yosys, to_rtlil
 
-__all__ = ["DEVICES", "FpgaTop", "build", "main"]
+__all__ = ["DEVICES", "UNUSED", "FpgaTop", "build", "main"]
 
 DEVICES = ("12k", "25k", "45k", "85k")
 
@@ -44,17 +44,20 @@ TARGET_MHZ = 100
 #: What nextpnr counts, under the names that people use.
 RESOURCES = {"TRELLIS_COMB": "lut4", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD": "bram"}
 
+#: Ports of the accelerator that a board leaves open: for simulation.
+UNUSED = ("o_trace",)
+
 #: Lines of nextpnr's log that show how far it is.
 MILESTONE = re.compile(r"Info: (Packing LUTs|Running main analytical placer|Routing globals|Routing\.\.|Running router|Running simulated)")
 
 #: `synth_ecp5` straight from Amaranth's RTLIL crashes Yosys 0.70 at 8x8; to flatten first avoids it.
 #: Without the slices' wide multiplexers, whose few inputs the router fights for: the same area in a fraction of the routing time.
 SCRIPT = """\
-read_rtlil engine.il
+read_rtlil machine.il
 proc
 flatten
 opt_clean -purge
-tee -q -o yosys.log synth_ecp5 -nowidelut -top engine -json engine.json
+tee -q -o yosys.log synth_ecp5 -nowidelut -top machine -json machine.json
 """
 
 
@@ -75,6 +78,8 @@ class FpgaTop(wiring.Component):
     ----------
     component : Component
         What to measure.
+    unused : collection of str
+        Its outputs that are left open, so that synthesis removes what only they need.
 
     Members
     -------
@@ -87,14 +92,15 @@ class FpgaTop(wiring.Component):
     #: Bits that one look-up table folds.
     FOLD = 4
 
-    def __init__(self, component: wiring.Component):
+    def __init__(self, component: wiring.Component, unused: Collection[str] = ()):
         self.component = component
+        self.unused = unused
         super().__init__({"i_data": In(1), "o_data": Out(1)})
 
     def ports(self, flow: wiring.Flow) -> list[Value]:
         """Give the component's inputs or outputs, nested ones too."""
         members = self.component.signature.flatten(self.component)
-        return [Value.cast(value) for _, member, value in members if member.flow == flow]
+        return [Value.cast(value) for path, member, value in members if member.flow == flow and path[0] not in self.unused]
 
     @property
     def added_flip_flops(self) -> int:
@@ -139,6 +145,7 @@ def build(
     package: str = "CABGA756",
     speed: int = 6,
     seed: int = 1,
+    unused: Collection[str] = (),
     describe: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Synthesise, place, route and pack a component, and write all files to a folder.
@@ -155,6 +162,8 @@ def build(
         The part: ``85k``, ``CABGA756``, 6 is LFE5U-85F-6BG756.
     seed : int
         nextpnr's; the clock rate varies by some per cent with it.
+    unused : collection of str
+        Outputs that are left open.
     describe : dict, optional
         More entries for ``result.json``.
 
@@ -172,13 +181,13 @@ def build(
         raise ToolError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
     nextpnr, ecppack = find_tool("nextpnr-ecp5"), find_tool("ecppack")
     output.mkdir(parents=True, exist_ok=True)
-    top = FpgaTop(component)
+    top = FpgaTop(component, unused)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix=".part-", dir=output) as name:
         folder = Path(name)
 
         start = tell("elaborate")
-        (folder / "engine.il").write_text(merge_equal_modules(to_rtlil(top, "engine")))
+        (folder / "machine.il").write_text(merge_equal_modules(to_rtlil(top, "machine")))
         seconds["elaborate"] = since(start)
 
         start = tell("synthesise (Yosys)")
@@ -189,7 +198,7 @@ def build(
         start = tell(f"place and route (nextpnr, LFE5U-{device} {package} speed {speed}, seed {seed})")
         place = [nextpnr, f"--{device}", "--package", package, "--speed", str(speed), "--seed", str(seed)]
         place += ["--freq", str(TARGET_MHZ), "--timing-allow-fail", "--lpf-allow-unconstrained"]
-        place += ["--json", "engine.json", "--textcfg", "engine.config", "--report", "report.json"]
+        place += ["--json", "machine.json", "--textcfg", "machine.config", "--report", "report.json"]
         try:
             run_tool(place, folder, folder / "nextpnr.log")
         except ToolError as error:
@@ -199,7 +208,7 @@ def build(
         seconds["place_and_route"] = since(start)
 
         start = tell("write the bitstream (ecppack)")
-        run_tool([ecppack, "engine.config", "engine.bit"], folder, folder / "ecppack.log")
+        run_tool([ecppack, "machine.config", "machine.bit"], folder, folder / "ecppack.log")
         seconds["bitstream"] = since(start)
 
         report = json.loads((folder / "report.json").read_text())
@@ -218,7 +227,7 @@ def build(
             "place_command": shlex.join([Path(nextpnr).name, *place[1:]]),
         }
         (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-        for file in ("engine.json", "engine.config", "engine.bit", "report.json", "result.json"):
+        for file in ("machine.json", "machine.config", "machine.bit", "report.json", "result.json"):
             (folder / file).replace(output / file)
     return result
 
@@ -280,12 +289,12 @@ def too_large(log_path: Path, device: str) -> str | None:
     lacking = [f"{count} {RESOURCES.get(name, name)} of {limit}" for name, count, limit in used if int(count) > int(limit)]
     if not lacking:
         return None
-    return f"the engine must fit LFE5U-{device}, but takes {', '.join(lacking)}: choose a larger device or a smaller configuration"
+    return f"the machine must fit LFE5U-{device}, but takes {', '.join(lacking)}: choose a larger device or a smaller configuration"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the layer engine for an FPGA; give an exit status."""
-    parser = argparse.ArgumentParser(prog="python -m crisp_hw.fpga", description="Build the layer engine for Lattice ECP5.")
+    """Build the accelerator for an FPGA; give an exit status."""
+    parser = argparse.ArgumentParser(prog="python -m crisp_hw.fpga", description="Build the accelerator for Lattice ECP5.")
     parser.add_argument("--config", default="tiny", help="preset, or a TOML file (%(default)s)")
     parser.add_argument("--device", choices=DEVICES, default="85k", help="size of the LFE5U part (%(default)s)")
     parser.add_argument("--package", default="CABGA756", help="its package (%(default)s)")
@@ -294,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
     options = parser.parse_args(arguments)
     try:
-        from crisp_hw.engine import LayerEngine
+        from crisp_hw.accelerator import Accelerator
 
         config = Config.load(options.config)
         part = {"device": options.device, "package": options.package, "speed": options.speed, "seed": options.seed}
@@ -302,14 +311,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += [word for key, value in part.items() for word in (f"--{key}", str(value))]
         command += ["--output", str(options.output)]
         describe = {"name": options.config, "config": dataclasses.asdict(config), "command": shlex.join(command)}
-        result = build(LayerEngine(config), options.output, **part, describe=describe)
+        result = build(Accelerator(config), options.output, **part, unused=UNUSED, describe=describe)
     except CrispError as error:
         print(f"crisp_hw.fpga: {error}", file=sys.stderr)
         return 1
     for key, limit in result["available"].items():
         print(f"{key:>5} {result[key]:7} of {limit}")
     print(f" fmax {result['fmax_mhz']:7} MHz")
-    print(f"{options.output / 'result.json'}, {options.output / 'engine.bit'}: {sum(result['seconds'].values()):.0f} s")
+    print(f"{options.output / 'result.json'}, {options.output / 'machine.bit'}: {sum(result['seconds'].values()):.0f} s")
     return 0
 
 

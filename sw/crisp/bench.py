@@ -62,14 +62,14 @@ def bench_simulation(output: Path, console: Console) -> None:
 
 def bench_fpga(output: Path, console: Console) -> None:
     """Place and route the configurations that fit an ECP5, and keep area and clock rate."""
-    from crisp_hw.engine import LayerEngine
-    from crisp_hw.fpga import build
+    from crisp_hw.accelerator import Accelerator
+    from crisp_hw.fpga import UNUSED, build
 
     for name in FPGA_CONFIGS:
         config = Config.preset(name)
         console.print(f"{name} for ECP5")
         describe = {"name": name, "config": dataclasses.asdict(config)}
-        result = build(LayerEngine(config), Path("build/fpga") / name, seed=SEED, describe=describe)
+        result = build(Accelerator(config), Path("build/fpga") / name, seed=SEED, unused=UNUSED, describe=describe)
         console.print({key: result[key] for key in ("lut4", "ff", "dsp", "bram", "fmax_mhz")})
         write_json(output / f"fpga-{name}.json", {**result, **provenance("crisp bench --only fpga", SEED)})
 

@@ -41,7 +41,8 @@ async def counts_and_answers(dut):
         complete = sum(1 << index for index in range(3) if issued[index] > completed[index] and cycle != 100)
         dut.i_issue.value, dut.i_complete.value = issue, complete
         if cycle % 50 == 0:
-            waits = [[(count + rng.randint(-3, 3)) % (1 << 16) for count in completed] for _ in range(WAITING)]
+            reach = rng.choice((3, (1 << 15) - 1))
+            waits = [[(count + rng.randint(-reach, reach // 3)) % (1 << 16) for count in completed] for _ in range(WAITING)]
             for asks, wait in enumerate(waits):
                 names = waits_layout().members
                 getattr(dut, f"i_waits__{asks}").value = encode(dict(zip(names, wait, strict=True)))

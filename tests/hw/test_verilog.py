@@ -236,14 +236,14 @@ def test_fpga_says_what_does_not_fit(tmp_path):
     log = tmp_path / "nextpnr.log"
     log.write_text("Info: Device utilisation:\nInfo:       DP16KD:    20/  208     9%\nInfo:   MULT18X18D:   320/  156   205%\n")
     assert too_large(log, "85k") == (
-        "the engine must fit LFE5U-85k, but takes 320 dsp of 156: choose a larger device or a smaller configuration"
+        "the machine must fit LFE5U-85k, but takes 320 dsp of 156: choose a larger device or a smaller configuration"
     )
 
 
 @pytest.mark.slow
 def test_fpga_builds_a_bitstream(tmp_path, capsys):
     result = build(Row((1, 2, 3)), tmp_path, device="25k", package="CABGA256")
-    assert {file.name for file in tmp_path.iterdir()} >= {"result.json", "engine.bit", "engine.config", "engine.json", "report.json"}
+    assert {file.name for file in tmp_path.iterdir()} >= {"result.json", "machine.bit", "machine.config", "machine.json", "report.json"}
     assert result["ff"] >= 3 * 8
     assert result["fmax_mhz"] > 50
     assert "place and route" in capsys.readouterr().out
