@@ -24,6 +24,8 @@ class Home:
         Words from a plane to the next.
     planes : int
         Planes.
+    phases : int
+        2 where the even columns of a row lie before the odd ones, so that windows two columns apart are neighbours; else 1.
     """
 
     base: int
@@ -31,6 +33,7 @@ class Home:
     rows: int
     pitch: int
     planes: int
+    phases: int = 1
 
     @property
     def ring(self) -> int:

@@ -13,6 +13,7 @@ from crisp.arch import COUNT, ENTRY, RUN, Config
 from crisp.arch.loads import encode_steps
 from crisp.arch.packing import schedule
 
+from .buffers import Home
 from .errors import CompileError
 from .operator import Kind, Operator
 
@@ -75,8 +76,8 @@ class Chunk:
         return len(self.steps) + len(self.counts) + len(self.entries) + len(self.channels)
 
 
-def window_runs(operator: Operator, chunk: Chunk, width: int, ring: int, pitch: int) -> bytes:
-    """Return the words RUN of a chunk's window for a source of ``width`` pixels a row and ``ring`` a plane's ring, of ``pitch`` words."""
+def window_runs(operator: Operator, chunk: Chunk, source: Home) -> bytes:
+    """Return the words RUN of a chunk's window for a source that lies at ``source``."""
     tap, plane = chunk.words[:, 0], chunk.words[:, 1]
     starts = chunk.run_starts
     lengths = np.diff(np.r_[starts, len(tap)])
@@ -87,14 +88,19 @@ def window_runs(operator: Operator, chunk: Chunk, width: int, ring: int, pitch: 
     ]
     first = np.array([start for start, _ in pieces])
     rows, columns = np.array(operator.taps)[tap[first]].T
-    pixels = np.fmod(rows * width + columns, ring)  # taps that are further away than the image is large lie outside it
+    places = columns
+    if source.phases == 2:
+        shift, phase = np.divmod(columns - operator.window.padding[1], 2)
+        places = phase * (source.width // 2) + shift
+    ring = source.words if operator.kind is Kind.PLANES else source.ring
+    pixels = np.fmod(rows * source.width + places, ring)  # taps that are further away than the image is large lie outside it
     if operator.kind is Kind.PLANES:
         rows, columns = np.zeros_like(rows), np.zeros_like(columns)
     return RUN.pack_array(
         dy=rows,
         dx=columns,
         pixels=pixels,
-        plane=plane[first] * pitch,
+        plane=plane[first] * source.pitch,
         words_minus_1=np.array([length for _, length in pieces]) - 1,
         last=np.arange(len(pieces)) == len(pieces) - 1,
     ).tobytes()

@@ -166,7 +166,7 @@ class Scheduler:
             base = self.free.take(name, planes * pitch, high=name not in stay)
             if base is None:
                 raise NoRoom(name)
-            self.homes[name] = Home(base, tensor.width, plan.rings[name], pitch, planes)
+            self.homes[name] = Home(base, tensor.width, plan.rings[name], pitch, planes, 2 if name in self.network.split else 1)
             self.owners[name] = name
             if name not in stay:
                 temporary.append(name)
@@ -337,8 +337,7 @@ class Scheduler:
     def compute(self, operator: Operator, chunk: Chunk, low: int, high: int) -> None:
         """Write the EXECUTE of a chunk for output rows ``low`` to ``high``, and the LOADs that it needs."""
         source, output = self.homes[operator.source.name], self.homes[operator.output.name]
-        ring = source.words if operator.kind is Kind.PLANES else source.ring
-        runs = window_runs(operator, chunk, operator.source.width, ring, source.pitch)
+        runs = window_runs(operator, chunk, source)
         dense = LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
         pieces = (
             ("steps", "step_base", dense, chunk.steps, chunk.num_steps),
@@ -359,22 +358,21 @@ class Scheduler:
 
         top, bottom = operator.first_row(low), operator.last_row(min(high, operator.output.height))
         reads.append(self.touch(operator.source.name, top, bottom))
-        fields = {
-            **self.common(operator, chunk),
-            **bases,
-            **self.walk(operator, chunk, source, low, high),
-            **self.results(operator, chunk, output, low),
-        }
+        common = {**self.common(operator, chunk), **bases}
         if operator.residual is not None:
             reads.append(self.touch(operator.residual, low, min(high, operator.output.height)))
-            fields |= self.residual(operator, chunk, self.homes[operator.residual], low)
-        self.stream.execute(
-            operator.name,
-            reads,
-            self.touch(operator.output.name, low, high),
-            cycles=array_cycles(operator, chunk, low, high, self.config),
-            **fields,
-        )
+            common |= self.residual(operator, chunk, self.homes[operator.residual], low)
+        for phase in range(output.phases):
+            walk = self.walk(operator, chunk, source, low, high, phase, output.phases)
+            self.stream.execute(
+                operator.name,
+                reads,
+                self.touch(operator.output.name, low, high),
+                cycles=array_cycles(operator, chunk, walk["pixels"], self.config, source.phases, output.phases),
+                **common,
+                **walk,
+                **self.results(operator, chunk, output, low, phase),
+            )
 
     def common(self, operator: Operator, chunk: Chunk) -> dict[str, int]:
         """Return the fields that say what is computed."""
@@ -388,8 +386,8 @@ class Scheduler:
             **chunk.fields,
         }
 
-    def walk(self, operator: Operator, chunk: Chunk, source: Home, low: int, high: int) -> dict[str, int]:
-        """Return the fields that say which pixels see which part of the source."""
+    def walk(self, operator: Operator, chunk: Chunk, source: Home, low: int, high: int, phase: int, phases: int) -> dict[str, int]:
+        """Return the fields that say which pixels see which part of the source; every ``phases``-th column from ``phase`` on."""
         columns = self.config.columns
         part = chunk_stride(operator, source)
         if operator.kind is Kind.PLANES:  # a plane takes the place of a pixel, and so a pixel that of a tap
@@ -397,18 +395,21 @@ class Scheduler:
             first_y = first_x = first_q = 0
             ring, height, input_width = source.words, 1, 1
         else:
-            width = operator.output.width
-            step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1]
-            place_x, place_y = step_x, step_y * source.width
+            width = operator.output.width // phases
+            step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1] * phases
+            place_x, place_y = step_x // source.phases, step_y * source.width
             first_y = low // operator.row_step * step_y - operator.window.padding[0]
-            first_x = -operator.window.padding[1]
+            first_x = phase * operator.window.stride[1] - operator.window.padding[1]
             ring = source.ring
-            first_q = (first_y * source.width + first_x) % ring
+            # Where columns are split, the runs hold the padding, which decides on the half.
+            first_q = (first_y * source.width + (first_x if source.phases == 1 else 0)) % ring
             height, input_width = operator.source.height, source.width
-        pixels = walk_pixels(operator, low, high, self.group)
+        pixels = walk_pixels(operator, low, high, self.group) // phases
         rows, rest = divmod(columns, width)
         wrap_dx, wrap_dq = -width * step_x, place_y - width * place_x
         is_single = pixels <= columns
+        # Places between the end of a row of results and the next row's begin.
+        gap = 0 if operator.kind is Kind.PLANES else operator.row_step * operator.output.width - width
         return {
             "pixels": pixels,
             "width": width,
@@ -431,16 +432,11 @@ class Scheduler:
             "input_ring": ring,
             "input_pitch": source.pitch,
             "part_stride": part,
-            "output_tile_dq": 0 if is_single else self.output_step(operator, columns, rows),
-            "output_wrap_dq": 0 if operator.kind is Kind.PLANES else (operator.row_step - 1) * width,
+            "output_tile_dq": 0 if is_single else columns + rows * gap,
+            "output_wrap_dq": gap,
         }
 
-    @staticmethod
-    def output_step(operator: Operator, columns: int, rows: int) -> int:
-        """Return the places from a tile of results to the next."""
-        return columns if operator.kind is Kind.PLANES else columns + rows * (operator.row_step - 1) * operator.output.width
-
-    def results(self, operator: Operator, chunk: Chunk, output: Home, low: int) -> dict[str, int]:
+    def results(self, operator: Operator, chunk: Chunk, output: Home, low: int, phase: int) -> dict[str, int]:
         """Return the fields that say where results go."""
         words = self.config.tile_words
         if operator.kind is Kind.PLANES:
@@ -456,7 +452,7 @@ class Scheduler:
         return {
             "output_base": output.base + first * output.pitch,
             "output_ring": output.ring,
-            "output_q": output.place(low),
+            "output_q": output.place(low) + phase * (output.width // 2),
             "output_tile_stride": per_tile,
             "output_pitch": pitch,
             "output_word_dq": below,

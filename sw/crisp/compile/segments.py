@@ -64,12 +64,14 @@ class Plan:
                 last[name] = index
         last[self.operators[-1].output.name] = len(self.operators)
         object.__setattr__(self, "last_use", last)
+        object.__setattr__(self, "split", split_tensors(self.operators))
         object.__setattr__(self, "born", {operator.output.name: index for index, operator in enumerate(self.operators)})
         object.__setattr__(self, "odd", {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES})
 
     last_use: dict[str, int] = dataclasses.field(init=False)
     born: dict[str, int] = dataclasses.field(init=False)
     odd: set[str] = dataclasses.field(init=False)
+    split: set[str] = dataclasses.field(init=False)
 
     def is_tight(self, index: int, capacity: int) -> bool:
         """Tell whether all that is alive around operator ``index`` exceeds ``capacity`` words."""
@@ -88,6 +90,23 @@ class Plan:
         while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
             step += 1
         return step
+
+
+def split_tensors(operators: Sequence[Operator]) -> set[str]:
+    """Return the tensors whose even columns shall lie before the odd ones.
+
+    Windows two columns apart meet in half of the banks. That costs time where each of them is used once, in pooling and depthwise
+    convolution; it does not where the even columns are neighbours. An operator computes those of its result first, then the others.
+    """
+    split = set()
+    for operator in operators:
+        name, consumers = operator.output.name, [other for other in operators if operator.output.name in other.inputs]
+        apart = all(
+            other.residual != name and other.kind in (Kind.MAX, Kind.DEPTHWISE) and other.window.stride[1] == 2 for other in consumers
+        )
+        if consumers and apart and operator.kind is not Kind.PLANES and operator.residual is None and operator.output.width % 2 == 0:
+            split.add(name)
+    return split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -281,7 +300,8 @@ def evaluate(
         for stripe in range(stripes):
             low, high = plan.rows(operator.output.name, stripe)
             if high > low:
-                compute += sum(execute_cycles(operator, chunk, low, high, config) for chunk in network.chunks[operator.name])
+                phases = [2 if name in network.split else 1 for name in (operator.source.name, operator.output.name)]
+                compute += sum(execute_cycles(operator, chunk, low, high, config, *phases) for chunk in network.chunks[operator.name])
     moved = sum(tensors[name].planes(config.group_size) * tensors[name].pixels * config.group_size for name in (*loaded, *stored))
     weights = sum(chunk.weight_bytes for operator in operators for chunk in network.chunks[operator.name])
     moved += weights * (stripes if stripes > 1 and not weights_stay(network, operators) else 1)
