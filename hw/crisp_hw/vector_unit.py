@@ -53,8 +53,10 @@ class VectorUnit(wiring.Component):
         What the results became.
     """
 
-    #: Cycles in the pipeline, and one in the queue.
-    LATENCY = ResidualAdd.LATENCY + ActivationTable.LATENCY + 1
+    #: Cycles from a part that is taken to what it became.
+    PIPELINE = 1 + ResidualAdd.LATENCY + ActivationTable.LATENCY
+    #: And one in the queue.
+    LATENCY = PIPELINE + 1
 
     def __init__(self, *, columns: int, group_size: int, num_bytes: int):
         if group_size % num_bytes:
@@ -101,7 +103,9 @@ class VectorUnit(wiring.Component):
         for lane in range(self.columns):
             m.submodules[f"residual_add_{lane}"] = add = ResidualAdd(num_bytes=self.num_bytes)
             for port, source in ((add.i_values, self.i_slots.payload[lane]), (add.i_residuals, self.i_residuals.payload[lane])):
-                m.d.comb += port.eq(source.as_value().word_select(phase, part_layout.size))
+                part = Signal.like(port)
+                m.d.sync += part.as_value().eq(source.as_value().word_select(phase, part_layout.size))
+                m.d.comb += port.eq(part)
             m.d.comb += add.i_scales.eq(scales)
             for number in range(self.num_bytes):
                 m.d.comb += table.i_values[lane * self.num_bytes + number].eq(add.o_values[number])
@@ -110,7 +114,7 @@ class VectorUnit(wiring.Component):
         m.d.comb += [table.i_write.eq(self.i_write), table.i_enable.eq(self.i_table)]
 
         # Put the parts together again.
-        arrives = Signal(ResidualAdd.LATENCY + ActivationTable.LATENCY)
+        arrives = Signal(self.PIPELINE)
         completes = Signal.like(arrives)
         m.d.sync += [arrives.eq(Cat(takes, arrives)), completes.eq(Cat(ends, completes))]
         m.submodules.queue = queue = SyncFIFO(width=self.slot_layout.size, depth=self.depth)
