@@ -250,7 +250,11 @@ SETUP = (
         "Events since they were cleared. The interrupt is high while one of them is enabled.",
     ),
     Register("ERROR_CODE", 0x01C, (RegisterField("code", 8, "ErrorCode of the first error."),), "Why it stopped."),
-    whole("ERROR_COMMAND", 0x020, "Number of the command, from 0, that the first error is of."),
+    whole(
+        "ERROR_COMMAND",
+        0x020,
+        "Number of the command, from 0, that the first error is of; of a bus error, of the oldest LOAD or STORE under way.",
+    ),
     whole("ERROR_ADDRESS_LOW", 0x024, "Where: address in memory of a bus error, else of the command. Low half."),
     whole("ERROR_ADDRESS_HIGH", 0x028, "High half.", width=MEMORY_ADDRESS_WIDTH - 32),
     whole("WATCHDOG", 0x02C, "Cycles without progress after which it is an error; 0: never.", Access.LOCKED, reset=1 << 24),
