@@ -5,6 +5,7 @@ index counts the blocks of the window.
 """
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -45,6 +46,8 @@ class Chunk:
         Words COUNT, ENTRY, CHANNEL.
     fields : dict
         Fields of EXECUTE that follow.
+    part : int
+        Number of the part where K is split: the sums of all but a row tile's last part go on in the next chunk.
     """
 
     first: int
@@ -58,6 +61,12 @@ class Chunk:
     entries: bytes
     channels: bytes
     fields: dict[str, int]
+    part: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the sums go on in the next chunk."""
+        return bool(self.fields.get("open", 0))
 
     @property
     def run_starts(self) -> np.ndarray:
@@ -120,6 +129,10 @@ def cut(operator: Operator, config: Config) -> list[Chunk]:
     chunks = []
     first = 0
     while first < pieces.row_tiles:
+        if pieces.is_split(first):
+            chunks += pieces.parts(first)
+            first += 1
+            continue
         count = pieces.longest(first)
         chunks.append(pieces.chunk(first, count))
         first += count
@@ -213,40 +226,98 @@ class Pieces:
                 )
         raise AssertionError("a row tile that fits nowhere needs too much of some buffer")
 
+    def is_split(self, first: int) -> bool:
+        """Tell whether K of a row tile is split: where it takes more than half a buffer, and one tile holds all pixels."""
+        output = self.operator.output
+        return self.operator.kind is Kind.PRODUCT and output.pixels <= self.config.columns and not self.fits(first, 1, 2)
+
+    def parts(self, first: int) -> list[Chunk]:
+        """Return a row tile in parts of which two fit the buffers at a time: neighbouring blocks of K each."""
+        row = first // self.packed.block_tiles
+        kept = np.flatnonzero(self.pattern.n[row])
+        groups = self.pattern.column_groups[kept]
+        steps = groups * self.pattern.n[row, kept]
+        limits = (
+            (steps, self.config.weight_buffer_depth // 2),
+            (groups, self.config.column_buffer_depth // 2),
+            (np.ones(len(kept), int), self.config.entry_buffer_depth // 2),
+        )
+        starts = [0]
+        for block in range(len(kept)):
+            if block > starts[-1] and any(sizes[starts[-1] : block + 1].sum() > limit for sizes, limit in limits):
+                starts.append(block)
+        step_starts = np.r_[0, np.cumsum(steps)] + self.step_starts[first]
+        chunks = []
+        for part, (begin, end) in enumerate(itertools.pairwise([*starts, len(kept)])):
+            blocks = np.zeros_like(self.pattern.kept[row])
+            blocks[kept[begin:end]] = True
+            chunk = self.build(
+                first,
+                1,
+                blocks,
+                COUNT.pack_array(blocks=[end - begin]),
+                self.packed.entries[self.entry_starts[row] + begin : self.entry_starts[row] + end],
+                slice(step_starts[begin], step_starts[end]),
+            )
+            is_open = end < len(kept)
+            chunks.append(dataclasses.replace(chunk, part=part, fields={**chunk.fields, "open": int(is_open)}))
+        return chunks
+
     def chunk(self, first: int, count: int) -> Chunk:
         """Return the chunk of ``count`` row tiles from ``first`` on."""
         rows = self.block_rows(first, count)
-        groups = self.window_words(rows)
-        used = self.pattern.kept[rows.start : rows.stop].any(axis=0)
+        return self.build(
+            first,
+            count,
+            self.pattern.kept[rows.start : rows.stop].any(axis=0),
+            COUNT.pack_array(blocks=self.packed.counts[rows.start : rows.stop]),
+            self.packed.entries[self.entry_starts[rows.start] : self.entry_starts[rows.stop]],
+            slice(self.step_starts[first], self.step_starts[first + count]),
+        )
+
+    def build(self, first: int, count: int, used: np.ndarray, counts: np.ndarray, packed_entries: np.ndarray, steps: slice) -> Chunk:
+        """Return a chunk of row tiles whose windows have the blocks that are ``used``.
+
+        Parameters
+        ----------
+        first, count : int
+            Row tiles.
+        used : numpy.ndarray
+            Whether the window has each block column.
+        counts, packed_entries : numpy.ndarray
+            Words COUNT and ENTRY, the latter with indices of block columns.
+        steps : slice
+            Steps of the packed weights.
+        """
+        layer = self.operator.layer
+        assert layer is not None
+        groups = np.flatnonzero(np.repeat(used, self.pattern.column_groups))
         place = np.cumsum(used) - 1  # of each block column among those used
-        whole = self.pattern.block_groups
-        entries = ENTRY.unpack_array(self.packed.entries[self.entry_starts[rows.start] : self.entry_starts[rows.stop]])
-        steps = slice(self.step_starts[first], self.step_starts[first + count])
+        entries = ENTRY.unpack_array(packed_entries)
         values, offsets = self.packed.values[steps], self.packed.offsets[steps]
         # Where every group is whole, offsets need not be stored.
         is_dense = bool((offsets == (np.arange(len(offsets)) % self.pattern.group)[:, None]).all())
         encoded = (values if is_dense else encode_steps(values, offsets, self.pattern.group)).tobytes()
         per_tap = 1 if self.operator.kind is not Kind.PRODUCT else self.operator.source.planes(self.config.group_size)
-        last = np.flatnonzero(used)[-1]
         fields = {
             "block_tiles": count if self.is_grouped else self.packed.block_tiles,
-            "block_groups_log2": whole.bit_length() - 1,
+            "block_groups_log2": self.pattern.block_groups.bit_length() - 1,
             "block_columns": int(used.sum()),
-            "tail_groups": int(self.pattern.column_groups[last]),
+            "tail_groups": int(self.pattern.column_groups[np.flatnonzero(used)[-1]]),
             "window_words": len(groups),
-            "zero_point": self.operator.layer.output_zero_point,
-            "clamp_min": self.operator.layer.clamp_min,
-            "clamp_max": self.operator.layer.clamp_max,
+            "zero_point": layer.output_zero_point,
+            "clamp_min": layer.clamp_min,
+            "clamp_max": layer.clamp_max,
         }
         return Chunk(
             first=first,
             row_tiles=count,
-            tile_steps=self.tile_steps[first : first + count],
+            tile_steps=np.array([len(values)]) if count == 1 else self.tile_steps[first : first + count],
             words=np.stack(np.divmod(groups, per_tap), axis=1),
             num_steps=len(values),
             steps=encoded,
             is_dense=is_dense,
-            counts=COUNT.pack_array(blocks=self.packed.counts[rows.start : rows.stop]).tobytes(),
+            counts=counts.tobytes(),
             entries=ENTRY.pack_array(index=place[entries["index"]], n_minus_1=entries["n_minus_1"]).tobytes(),
             channels=self.channels[first * self.config.rows : (first + count) * self.config.rows].tobytes(),
             fields=fields,

@@ -301,7 +301,7 @@ class Scheduler:
         """Bring a constant of a chunk into its buffer, unless it is there; return its first place."""
         if not data:
             return 0
-        ring, key = self.rings[buffer], (operator.name, chunk.first, buffer)
+        ring, key = self.rings[buffer], (operator.name, chunk.first, chunk.part, buffer)
         base = ring.find(key)
         if base is None:
             base = ring.take(key, number, operator.name)
