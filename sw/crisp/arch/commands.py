@@ -170,7 +170,12 @@ EXECUTE = Word(
         Field("sharing", 2, "Sharing."),
         Field("residual", 1, "1: add a tensor to the result."),
         Field("table", 1, "1: look the result up in the activation table."),
-        Field("open", 1, "1: the sums go on in the next command, so this one has no results: its last step does not end the sum."),
+        Field(
+            "open",
+            1,
+            "1: the sums go on in the next command, so this one has no results: its last step does not end the sum. They stay in the "
+            "array, so the command has one pixel tile, and one row tile or SPLIT.",
+        ),
         Field("row_tiles", 16, "Row tiles; with SPLIT the parts of K; with MAX planes."),
         Field("pixels", 20, "Output pixels."),
         # The kept blocks and the weights.
