@@ -16,7 +16,7 @@ app = typer.Typer(
 )
 
 #: Columns of the widest table.
-TABLE_WIDTH = 132
+TABLE_WIDTH = 140
 
 Data = Annotated[str, typer.Option(help="Folder with the data set; default looks in the usual places.")]
 Seed = Annotated[int, typer.Option(help="Source of everything random.")]

@@ -1,123 +1,217 @@
-"""Run a network's products on the simulated hardware, dense and sparse, and hold every output against the golden model."""
+"""Run whole networks on the simulated machine, dense and sparse, and hold every output against the golden models."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from crisp.arch import ProductLayer
-from crisp.golden.engine import run_layer
-from crisp.golden.network import Network
+from crisp.compile.compile import Compilation, schedule_network
+from crisp.compile.operator import Kind, Operator
+from crisp.golden.network import Network, exact_product
 from crisp.report import Comparison, LayerRecord
+from crisp.runtime import Accelerator, LayerReport, RunResult
 
-if TYPE_CHECKING:
-    from crisp_sim.harness import EngineSimulator
+__all__ = ["CheckedRun", "Progress", "check_layers", "compare_networks", "run_checked", "run_images", "up_to"]
 
-__all__ = ["LayerRun", "compare_networks", "run_network"]
+#: Called with commands that are complete, and all of them.
+Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerRun:
-    """A layer as the hardware computed it.
+class CheckedRun:
+    """A network as the machine computed it for an image.
 
     Parameters
     ----------
-    layer : ProductLayer
-        The layer.
-    pixels : int
-        P.
-    counters : dict
-        The machine's counters.
+    compilation : Compilation
+        What ran.
+    result : RunResult
+        Outputs, cycles, counters.
     bits_equal : bool
-        Whether every output equals the golden model's.
-    seconds : float
-        Wall-clock time of the simulation.
+        Whether every byte of the output equals the golden machine's and the network's.
     """
 
-    layer: ProductLayer
-    pixels: int
-    counters: dict[str, int]
+    compilation: Compilation
+    result: RunResult
     bits_equal: bool
-    seconds: float
 
 
-def run_network(
-    network: Network,
-    images: np.ndarray,
-    simulator: "EngineSimulator",
-    report: Callable[[LayerRun], None] = lambda run: None,
-) -> tuple[np.ndarray, list[LayerRun]]:
-    """Run a network whose products the simulated engine computes; each also by the golden model, on the same input.
+def run_checked(
+    network: Network, compilation: Compilation, image: np.ndarray, accelerator: Accelerator, progress: Progress | None = None
+) -> CheckedRun:
+    """Run a compiled network, and compare its output with two golden models.
 
-    The hardware's outputs, not the golden model's, go on to the next layer.
+    One is the golden machine, which carries out the same commands; the other the network itself, which knows nothing of them.
 
     Parameters
     ----------
     network : Network
-        Packed for the simulator's configuration.
+        What was compiled.
+    compilation : Compilation
+        Its program.
+    image : numpy.ndarray
+        ``int8`` of shape (1, H, W, C).
+    accelerator : Accelerator
+        The machine.
+    progress : callable, optional
+        Called now and then.
+
+    Raises
+    ------
+    CrispError
+        When the machine stops at an error.
+    """
+    program = compilation.program
+    inputs = {program.inputs[0].name: image}
+    result = accelerator.run(program, inputs, progress=progress)
+    (output,) = result.outputs.values()
+    (golden,) = Accelerator(program.config, backend="golden").run(program, inputs).outputs.values()
+    expected = network.run(image, product=exact_product)
+    return CheckedRun(
+        compilation=compilation, result=result, bits_equal=np.array_equal(output, golden) and np.array_equal(output, expected)
+    )
+
+
+def run_images(
+    network: Network, images: np.ndarray, accelerator: Accelerator, report: Callable[[int, CheckedRun], None] = lambda number, run: None
+) -> list[CheckedRun]:
+    """Compile a network and run it for every image.
+
+    Parameters
+    ----------
+    network : Network
+        Packed for the machine's configuration.
     images : numpy.ndarray
         ``int8`` of shape (N, H, W, C).
-    simulator : EngineSimulator
-        The hardware.
+    accelerator : Accelerator
+        The machine.
+    report : callable
+        Called after every image, with the number of images done.
+
+    Raises
+    ------
+    CrispError
+        When the network does not fit the machine, or that stops at an error.
+    """
+    _, height, width, channels = images.shape
+    compilation = schedule_network(network, accelerator.config, (height, width, channels))
+    runs = []
+    for number in range(len(images)):
+        runs.append(run_checked(network, compilation, images[number : number + 1], accelerator))
+        report(number + 1, runs[-1])
+    return runs
+
+
+def up_to(network: Network, name: str) -> Network:
+    """Return the part of a network that computes node ``name``, which becomes its output."""
+    needed, nodes = {name}, []
+    for node in reversed(network.nodes):
+        if node.name in needed:
+            nodes.append(node)
+            needed.update(node.inputs)
+    return dataclasses.replace(network, nodes=nodes[::-1])
+
+
+def check_layers(
+    network: Network,
+    operators: Sequence[Operator],
+    image: np.ndarray,
+    accelerator: Accelerator,
+    report: Callable[[str, bool], None] = lambda name, equal: None,
+) -> dict[str, bool]:
+    """Compare what every layer leaves on chip: for each the network is compiled and run up to it, and what it stores is compared.
+
+    Parameters
+    ----------
+    network : Network
+        Packed for the machine's configuration.
+    operators : sequence of Operator
+        The layers of its program.
+    image : numpy.ndarray
+        ``int8`` of shape (1, H, W, C).
+    accelerator : Accelerator
+        The machine.
     report : callable
         Called after every layer.
 
     Returns
     -------
-    output : numpy.ndarray
-        ``int8`` of shape (N, H, W, C) of the last node.
-    runs : list of LayerRun
-        One a product, in order.
-
-    Raises
-    ------
-    CrispError
-        When a layer does not fit the hardware, or the simulation stands still.
+    dict
+        Whether every byte is the golden models', by the layer's name.
     """
-    runs: list[LayerRun] = []
-
-    def product(layer: ProductLayer, x: np.ndarray) -> np.ndarray:
-        run = simulator.run(layer, x)
-        equal = bool(np.array_equal(run.output, run_layer(layer, x)))
-        counters = dataclasses.asdict(run.counters)
-        runs.append(LayerRun(layer=layer, pixels=x.shape[1], counters=counters, bits_equal=equal, seconds=run.seconds))
-        report(runs[-1])
-        return run.output
-
-    return network.run(images, product=product), runs
+    equal = {}
+    for operator in operators:
+        part = up_to(network, operator.name)
+        (run,) = run_images(part, image, accelerator)
+        equal[operator.name] = run.bits_equal
+        report(operator.name, run.bits_equal)
+    return equal
 
 
-def compare_networks(dense: Network, dense_runs: list[LayerRun], sparse_runs: list[LayerRun], array_macs: int) -> Comparison:
+def compare_networks(dense: Sequence[CheckedRun], sparse: Sequence[CheckedRun], layers_equal: dict[str, bool]) -> Comparison:
     """Put the dense and the sparse run of a network side by side.
 
     Parameters
     ----------
-    dense : Network
-        The dense network, for the sizes of its weights without padding.
-    dense_runs, sparse_runs : list of LayerRun
-        As `run_network` returned them.
-    array_macs : int
-        Multipliers of the array.
+    dense, sparse : sequence of CheckedRun
+        A run an image.
+    layers_equal : dict
+        What `check_layers` returned for the sparse network.
     """
+    plan = sparse[0].compilation.plan
+    images = len(sparse)
+    before, after = (sum_layers([run.result for run in runs]) for runs in (dense, sparse))
+    operators = {operator.name: operator for operator in plan.operators}
     records = []
-    for node, before, after in zip(dense.products, dense_runs, sparse_runs, strict=True):
-        pattern = after.layer.packed.pattern
-        convolution = node.convolution
-        inputs = convolution.kernel[0] * convolution.kernel[1] * convolution.channels
+    for operator in dense[0].compilation.plan.operators:
+        pruned = operators[operator.name]
+        blocks, blocks_kept = count_blocks(pruned)
+        pixels = operator.output.pixels
         records.append(
             LayerRecord(
-                name=node.name,
-                outputs=node.layer.num_channels,
-                inputs=inputs,
-                pixels=after.pixels,
-                density=pattern.density,
-                blocks=pattern.n.size,
-                blocks_kept=int(pattern.kept.sum()),
-                macs=node.layer.num_channels * inputs * after.pixels,
-                counters_dense=before.counters,
-                counters_sparse=after.counters,
-                bits_equal=before.bits_equal and after.bits_equal,
+                name=operator.name,
+                operation=before[operator.name].operation,
+                outputs=operator.output.channels,
+                inputs=operator.macs // (operator.output.channels * pixels) or len(operator.taps),
+                pixels=pixels * images,
+                blocks=blocks,
+                blocks_kept=blocks_kept,
+                macs=operator.macs * images,
+                kept_macs=pruned.kept_macs * images,
+                cycles_dense=before[operator.name].cycles,
+                cycles_sparse=after[operator.name].cycles,
+                counters_dense=dict(before[operator.name].counters),
+                counters_sparse=dict(after[operator.name].counters),
+                bits_equal=layers_equal[operator.name],
             )
         )
-    return Comparison(layers=tuple(records), array_macs=array_macs)
+    return Comparison(
+        layers=tuple(records),
+        array_macs=plan.config.macs,
+        counters_dense=sum_counters([run.result.counters for run in dense]),
+        counters_sparse=sum_counters([run.result.counters for run in sparse]),
+        outputs_equal=all(run.bits_equal for run in (*dense, *sparse)),
+    )
+
+
+def count_blocks(operator: Operator) -> tuple[int, int]:
+    """Return the blocks of a layer's weights, and those kept; of layers that have no matrix of their own 0."""
+    if operator.layer is None or operator.kind is not Kind.PRODUCT:
+        return 0, 0
+    pattern = operator.layer.packed.pattern
+    return int(pattern.n.size), int(pattern.kept.sum())
+
+
+def sum_layers(results: Sequence[RunResult]) -> dict[str, LayerReport]:
+    """Return the layers of several runs of a program, added up, by their names."""
+    return {
+        layers[0].name: dataclasses.replace(
+            layers[0], cycles=sum(layer.cycles for layer in layers), counters=sum_counters([dict(layer.counters) for layer in layers])
+        )
+        for layers in zip(*(result.layers for result in results), strict=True)
+    }
+
+
+def sum_counters(counters: Sequence[dict[str, int]]) -> dict[str, int]:
+    """Return the sum of the counters of several runs."""
+    return {name: sum(values[name] for values in counters) for name in counters[0]}

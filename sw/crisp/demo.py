@@ -1,16 +1,17 @@
-"""The demonstration: a trained network, pruned for a few classes, quantized, packed, and run on the hardware's RTL, bit for bit."""
+"""The demonstration: a trained network, pruned for a few classes, quantized, compiled, and run on the hardware's RTL, bit for bit."""
 
 import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from crisp.arch import Config, CrispError, check_capacity
-from crisp.comparison import LayerRun, compare_networks, run_network
+from crisp.arch import Config, CrispError
+from crisp.comparison import CheckedRun, check_layers, compare_networks, run_images
+from crisp.compile.compile import schedule_network
 from crisp.data import Dataset, Split, load_dataset, normalize
 from crisp.golden.network import Network
 from crisp.models import accuracy, load_checkpoint, select_classes
@@ -18,9 +19,7 @@ from crisp.progress import Report, draw_progress
 from crisp.prune import PruneOptions, prune
 from crisp.quantize import quantize, to_network
 from crisp.report import Comparison, accuracy_table, draw_layers, layer_table, provenance, write_json
-
-if TYPE_CHECKING:
-    from crisp_sim.harness import EngineSimulator
+from crisp.runtime import Accelerator
 
 __all__ = ["CHECKPOINT", "DemoError", "DemoOptions", "DemoResult", "choose_classes", "run_demo"]
 
@@ -45,7 +44,7 @@ class DemoOptions:
     config : str
         Preset or TOML file of the hardware.
     images : int
-        Test images that run through the RTL, in one batch.
+        Test images that run through the RTL, each a run of the whole program.
     sparsity : float
         Share of the weights of the pruned layers that becomes zero.
     seed : int
@@ -156,7 +155,7 @@ def run_demo(
     CrispError
         When data, checkpoint, configuration or an option is wrong.
     """
-    from crisp_sim.harness import EngineSimulator
+    from crisp_sim.machine import MemoryModel
 
     started = time.monotonic()
     torch.set_num_threads(1)  # such small layers lose more by sharing than they gain
@@ -167,12 +166,12 @@ def run_demo(
     classes = choose_classes(options.classes, dataset, options.seed)
     names = [dataset.classes[label] for label in classes]
     console.print(
-        f"[bold]{metadata['architecture']}[/] on {dataset.name}, for the classes [bold]{', '.join(names)}[/]; hardware: "
-        f"{config.rows}x{config.columns} array, M = {config.group_size}, {config.on_chip_bytes // 1024} KiB on chip"
+        f"[bold]{metadata['architecture']}[/] on {dataset.name}, for the classes [bold]{', '.join(names)}[/]; hardware: {describe(config)}"
     )
-    simulator = EngineSimulator(config, log=console.print)
+    memory = MemoryModel()
+    accelerator = Accelerator(config, memory=memory, log=console.print)
 
-    # Quantize, prune, quantize. The dense network comes first: if it does not fit the hardware, nobody waits to hear it.
+    # Quantize, prune, quantize. The dense network comes first, and is compiled: if it does not fit, nobody waits to hear it.
     dense_float = select_classes(model, classes).eval()
     test = dataset.test.select(classes)
     training = dataset.training_and_validation()[0].select(classes)
@@ -180,8 +179,8 @@ def run_demo(
     with draw_progress(console) as progress:
         calibration = training.images[np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]]
         dense_int8 = to_network(quantize(dense_float, calibration, name="dense"), config)
-        for product in dense_int8.products:
-            check_capacity(product.layer, config)
+        image = dense_int8.quantize_input(normalize(test.images[:1]))
+        schedule_network(dense_int8, config, (image.shape[1], image.shape[2], image.shape[3]))
         pruned = prune(model, dataset, classes, prune_options, progress)
         sparse_int8 = to_network(quantize(pruned.model, calibration, name="sparse"), config, pruned.patterns)
     accuracies = {
@@ -191,13 +190,15 @@ def run_demo(
         "pruned_int8": judge(sparse_int8, test),
     }
 
-    # Run every product of both networks on the RTL, for the same images.
+    # Run both programs on the RTL for the same images; then the pruned one up to each layer, to see what it leaves on chip.
     chosen = np.random.default_rng(options.seed).permutation(len(test))[: options.images]
     images = dense_int8.quantize_input(normalize(test.images[chosen]))
+    simulated = time.monotonic()
     with draw_progress(console) as progress:
-        dense_runs = run_with_progress(dense_int8, images, simulator, progress)
-        sparse_runs = run_with_progress(sparse_int8, images, simulator, progress)
-    comparison = compare_networks(dense_int8, dense_runs, sparse_runs, config.macs)
+        dense_runs = run_with_progress(dense_int8, images, accelerator, progress)
+        sparse_runs = run_with_progress(sparse_int8, images, accelerator, progress)
+        layers_equal = check_with_progress(sparse_int8, sparse_runs[0], images[:1], accelerator, progress)
+    comparison = compare_networks(dense_runs, sparse_runs, layers_equal)
 
     record = {
         **provenance(options.command, options.seed),
@@ -205,6 +206,7 @@ def run_demo(
         "data": dataset.name,
         "classes": names,
         "config": {"name": options.config, **dataclasses.asdict(config), "on_chip_bytes": config.on_chip_bytes},
+        "memory": dataclasses.asdict(memory),
         "pattern": f"{prune_options.n}:{prune_options.group}, B = {prune_options.block}",
         "sparsity": pruned.sparsity,
         "images": options.images,
@@ -212,7 +214,7 @@ def run_demo(
         "accuracy": accuracies,
         **comparison.to_dict(),
         "prune_seconds": pruned.seconds,
-        "simulation_seconds": sum(run.seconds for run in [*dense_runs, *sparse_runs]),
+        "simulation_seconds": time.monotonic() - simulated,
         "seconds": time.monotonic() - started,
     }
     write_json(options.output / "demo.json", record)
@@ -228,28 +230,57 @@ def judge(network: Network, test: Split) -> float:
     return float(np.mean(network.classify(images) == test.labels))
 
 
-def run_with_progress(network: Network, images: np.ndarray, simulator: "EngineSimulator", progress: Report) -> list[LayerRun]:
-    """Run a network on the RTL, a step of progress a layer."""
-    total, done = len(network.products), 0
+def describe(config: Config) -> str:
+    """Return the size of a machine in words."""
+    return (
+        f"{config.rows}x{config.columns} array, M = {config.group_size}, {config.on_chip_bytes // 1024} KiB on chip, "
+        f"bus of {config.axi_data_width} bits"
+    )
 
-    def report(run: LayerRun) -> None:
+
+def run_with_progress(network: Network, images: np.ndarray, accelerator: Accelerator, progress: Report) -> list[CheckedRun]:
+    """Run a network on the RTL, a step of progress an image."""
+
+    def report(done: int, run: CheckedRun) -> None:
+        verdict = "every byte equal" if run.bits_equal else "BYTES DIFFER"
+        progress(f"RTL, {network.name}", done, len(images), f"image {done}: {run.result.cycles:,} cycles, {verdict}")
+
+    return run_images(network, images, accelerator, report)
+
+
+def check_with_progress(
+    network: Network, run: CheckedRun, image: np.ndarray, accelerator: Accelerator, progress: Report
+) -> dict[str, bool]:
+    """Check every layer of a network, a step of progress each."""
+    operators = run.compilation.plan.operators
+    done = 0
+
+    def report(name: str, equal: bool) -> None:
         nonlocal done
         done += 1
-        progress(f"RTL, {network.name}", done, total, f"{run.layer.name}: {'bits equal' if run.bits_equal else 'BITS DIFFER'}")
+        progress(
+            f"RTL, {network.name}, up to each layer", done, len(operators), f"{name}: {'every byte equal' if equal else 'BYTES DIFFER'}"
+        )
 
-    _, runs = run_network(network, images, simulator, report)
-    return runs
+    return check_layers(network, operators, image, accelerator, report)
 
 
 def show(comparison: Comparison, accuracies: dict[str, float], options: DemoOptions, record: dict[str, Any], console: Console) -> None:
     """Print the tables and what they add up to."""
-    console.print(layer_table(comparison, f"Cycles of every layer on the RTL, {options.images} images"))
+    console.print(layer_table(comparison, f"Cycles of every layer on the RTL, {options.images} images, each a run of the whole program"))
     console.print(accuracy_table(accuracies, record["test_images"]))
     console.print(
-        f"{record['sparsity']:.1%} of the pruned layers' weights are zero. Dense {comparison.cycles_dense:,} cycles, sparse "
-        f"{comparison.cycles_sparse:,}: [bold]{comparison.speedup:.2f}x[/] faster; skipping alone could give "
-        f"{1 / comparison.density:.2f}x. Utilization {comparison.utilization_dense:.1%} dense, {comparison.utilization:.1%} sparse."
+        f"{record['sparsity']:.1%} of the pruned layers' weights are zero. On a {describe(Config.load(options.config))}: dense "
+        f"{comparison.cycles_dense:,} cycles from start to end, memory included, sparse {comparison.cycles_sparse:,}: "
+        f"[bold]{comparison.speedup:.2f}x[/] faster; skipping alone could give {1 / comparison.density:.2f}x. Utilization "
+        f"{comparison.utilization_dense:.1%} dense, {comparison.utilization:.1%} sparse. Memory traffic of an image: "
+        f"{traffic(comparison.counters_dense, options.images)} dense, {traffic(comparison.counters_sparse, options.images)} sparse."
     )
-    verdict = "[bold green]Every output bit of the RTL equals the golden model's.[/]"
+    verdict = "[bold green]Every output byte of the RTL equals the golden model's, of the networks and of each layer.[/]"
     console.print(verdict if comparison.bits_equal else "[bold red]RTL and golden model DIFFER: see the table.[/]")
     console.print(f"Record and chart: {options.output / 'demo.json'}, {options.output / 'demo.png'}")
+
+
+def traffic(counters: dict[str, int], images: int) -> str:
+    """Return the bytes an image that went over the memory bus."""
+    return f"{(counters['bytes_read'] + counters['bytes_written']) / images / 1024:.0f} KiB"

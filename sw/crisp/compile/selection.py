@@ -127,7 +127,7 @@ class Selection:
         (height, width), (vertical, horizontal) = convolution.kernel, convolution.dilation
         per_pixel = layer.packed.shape[0] * convolution.channels * height * width
         macs = output.pixels * per_pixel
-        kept = round(macs * layer.packed.pattern.density)
+        kept = output.pixels * kept_weights(layer.packed.pattern, convolution)
         window, patches = Window(**{field.name: getattr(convolution, field.name) for field in dataclasses.fields(Window)}), None
         is_cut = node.inputs[0] == next(iter(self.tensors)) and uses[node.inputs[0]] == 1 and horizontal == 1
         if convolution.channels < self.config.group_size and not is_cut:
@@ -348,3 +348,11 @@ class Selection:
         self.replace(
             index, dataclasses.replace(fused, name=node.name, output=dataclasses.replace(fused.output, name=node.name), table=node.table)
         )
+
+
+def kept_weights(pattern: Pattern, convolution: Convolution) -> int:
+    """Return how many weights a pattern leaves room for; what fills K up to whole groups is none."""
+    ones = np.ones((1, convolution.channels, *convolution.kernel), np.int64)
+    exist = to_matrix(ones, pattern.group).reshape(-1, pattern.group).sum(axis=1)
+    room = np.repeat(np.repeat(pattern.n, pattern.block, axis=0), pattern.block_groups, axis=1)[: pattern.shape[0], : len(exist)]
+    return int(np.minimum(room, exist).sum())

@@ -14,41 +14,41 @@ class LayerRecord:
     ----------
     name : str
         Layer.
+    operation : str
+        What the machine computes in one pass, such as ``product 3x3 + add``.
     outputs, inputs, pixels : int
         O, K (as the weights have it, without padding) and P of all images together.
-    density : float
-        Share of the weights that the pattern leaves room for.
     blocks, blocks_kept : int
-        Blocks of the weight matrix, and those kept.
-    macs : int
-        Products of the dense layer, O x K x P.
+        Blocks of the weight matrix, and those kept; 0 where there is no such matrix.
+    macs, kept_macs : int
+        Products of the dense layer, O x K x P, and those of them that the pattern keeps.
+    cycles_dense, cycles_sparse : int
+        Cycles of all images, each from the end of the layer before to its own.
     counters_dense, counters_sparse : dict
         The machine's counters.
     bits_equal : bool
-        Whether every output of both runs equals the golden model's.
+        Whether every output of the pruned layer equals the golden model's.
     """
 
     name: str
+    operation: str
     outputs: int
     inputs: int
     pixels: int
-    density: float
     blocks: int
     blocks_kept: int
     macs: int
+    kept_macs: int
+    cycles_dense: int
+    cycles_sparse: int
     counters_dense: dict[str, int]
     counters_sparse: dict[str, int]
     bits_equal: bool
 
     @property
-    def cycles_dense(self) -> int:
-        """Cycles with all weights."""
-        return self.counters_dense["total"]
-
-    @property
-    def cycles_sparse(self) -> int:
-        """Cycles with the pruned weights."""
-        return self.counters_sparse["total"]
+    def density(self) -> float:
+        """Share of the weights that the pattern leaves room for; 1 where there are none."""
+        return self.kept_macs / self.macs if self.macs else 1.0
 
     @property
     def speedup(self) -> float:
@@ -57,7 +57,7 @@ class LayerRecord:
 
     def utilization(self, array_macs: int) -> float:
         """Share of the multipliers' cycles of the sparse run that kept weights used: kept MACs / (MACs a cycle x cycles)."""
-        return self.macs * self.density / (array_macs * self.cycles_sparse)
+        return self.kept_macs / (array_macs * self.cycles_sparse)
 
     def utilization_dense(self, array_macs: int) -> float:
         """The same of the dense run."""
@@ -71,23 +71,30 @@ class Comparison:
     Parameters
     ----------
     layers : tuple of LayerRecord
-        In the order of the network.
+        In the order of the dense program.
     array_macs : int
         Multipliers of the array.
+    counters_dense, counters_sparse : dict
+        The machine's counters, sums over all images: ``cycles`` from start to end, memory included, idle cycles by cause, bytes.
+    outputs_equal : bool
+        Whether every byte of both networks' outputs equals the golden models'.
     """
 
     layers: tuple[LayerRecord, ...]
     array_macs: int
+    counters_dense: dict[str, int]
+    counters_sparse: dict[str, int]
+    outputs_equal: bool
 
     @property
     def cycles_dense(self) -> int:
-        """Cycles of all layers with all weights."""
-        return sum(layer.cycles_dense for layer in self.layers)
+        """Cycles of the whole network with all weights."""
+        return self.counters_dense["cycles"]
 
     @property
     def cycles_sparse(self) -> int:
-        """Cycles of all layers with the pruned weights."""
-        return sum(layer.cycles_sparse for layer in self.layers)
+        """Cycles of the whole network with the pruned weights."""
+        return self.counters_sparse["cycles"]
 
     @property
     def speedup(self) -> float:
@@ -97,12 +104,12 @@ class Comparison:
     @property
     def density(self) -> float:
         """Share of the dense products that are left; its inverse is the speed-up that skipping alone could give."""
-        return sum(layer.macs * layer.density for layer in self.layers) / sum(layer.macs for layer in self.layers)
+        return sum(layer.kept_macs for layer in self.layers) / sum(layer.macs for layer in self.layers)
 
     @property
     def utilization(self) -> float:
         """Kept MACs / (MACs a cycle x cycles) of the sparse run."""
-        return sum(layer.macs * layer.density for layer in self.layers) / (self.array_macs * self.cycles_sparse)
+        return sum(layer.kept_macs for layer in self.layers) / (self.array_macs * self.cycles_sparse)
 
     @property
     def utilization_dense(self) -> float:
@@ -111,8 +118,8 @@ class Comparison:
 
     @property
     def bits_equal(self) -> bool:
-        """Whether every output of every layer equals the golden model's."""
-        return all(layer.bits_equal for layer in self.layers)
+        """Whether every output of the networks and of every layer equals the golden model's."""
+        return self.outputs_equal and all(layer.bits_equal for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures, derived ones included."""
@@ -120,10 +127,9 @@ class Comparison:
             {
                 **dataclasses.asdict(layer),
                 "shape": [layer.outputs, layer.inputs, layer.pixels],
-                "cycles_dense": layer.cycles_dense,
-                "cycles_sparse": layer.cycles_sparse,
-                "speedup": layer.speedup,
+                "density": layer.density,
                 "inverse_density": 1 / layer.density,
+                "speedup": layer.speedup,
                 "utilization": layer.utilization(self.array_macs),
                 "utilization_dense": layer.utilization_dense(self.array_macs),
             }
@@ -132,6 +138,9 @@ class Comparison:
         return {
             "layers": layers,
             "array_macs": self.array_macs,
+            "counters_dense": self.counters_dense,
+            "counters_sparse": self.counters_sparse,
+            "outputs_equal": self.outputs_equal,
             "cycles_dense": self.cycles_dense,
             "cycles_sparse": self.cycles_sparse,
             "speedup": self.speedup,
@@ -146,4 +155,4 @@ class Comparison:
         """Read what `to_dict` returned."""
         names = [field.name for field in dataclasses.fields(LayerRecord)]
         layers = tuple(LayerRecord(**{name: layer[name] for name in names}) for layer in values["layers"])
-        return cls(layers=layers, array_macs=values["array_macs"])
+        return cls(layers=layers, **{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name != "layers"})

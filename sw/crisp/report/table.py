@@ -29,20 +29,20 @@ def rows(comparison: Comparison) -> list[tuple[str, ...]]:
         (
             layer.name,
             f"{layer.outputs} x {layer.inputs} x {layer.pixels}",
-            f"{layer.density:.1%}",
-            f"{layer.blocks_kept} of {layer.blocks}",
+            f"{layer.density:.1%}" if layer.macs else "",
+            f"{layer.blocks_kept} of {layer.blocks}" if layer.blocks else "",
             f"{layer.cycles_dense:,}",
             f"{layer.cycles_sparse:,}",
             f"{layer.speedup:.2f}",
-            f"{1 / layer.density:.2f}",
-            f"{layer.utilization(comparison.array_macs):.1%}",
+            f"{1 / layer.density:.2f}" if layer.macs else "",
+            f"{layer.utilization(comparison.array_macs):.1%}" if layer.macs else "",
             "yes" if layer.bits_equal else "NO",
         )
         for layer in comparison.layers
     ]
     kept, blocks = sum(layer.blocks_kept for layer in comparison.layers), sum(layer.blocks for layer in comparison.layers)
     total = (
-        "all layers",
+        "whole network",
         "",
         f"{comparison.density:.1%}",
         f"{kept} of {blocks}",

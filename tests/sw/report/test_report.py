@@ -15,13 +15,16 @@ def record(name: str, dense: int, sparse: int, density: float, *, bits_equal: bo
     counters = dict.fromkeys((field.name for field in COUNTERS.fields), 0)
     return LayerRecord(
         name=name,
+        operation="product 3x3",
         outputs=16,
         inputs=144,
         pixels=100,
-        density=density,
         blocks=9,
         blocks_kept=2,
         macs=16 * 144 * 100,
+        kept_macs=round(16 * 144 * 100 * density),
+        cycles_dense=dense,
+        cycles_sparse=sparse,
         counters_dense={**counters, "total": dense},
         counters_sparse={**counters, "total": sparse},
         bits_equal=bits_equal,
@@ -30,7 +33,8 @@ def record(name: str, dense: int, sparse: int, density: float, *, bits_equal: bo
 
 @pytest.fixture
 def comparison() -> Comparison:
-    return Comparison(layers=(record("conv1", 1000, 1000, 1.0), record("conv2", 1000, 250, 0.2)), array_macs=256)
+    layers = (record("conv1", 900, 900, 1.0), record("conv2", 1000, 250, 0.2))
+    return Comparison(layers=layers, array_macs=256, counters_dense={"cycles": 2000}, counters_sparse={"cycles": 1250}, outputs_equal=True)
 
 
 def test_figures_follow_from_cycles(comparison: Comparison) -> None:
@@ -43,12 +47,23 @@ def test_figures_follow_from_cycles(comparison: Comparison) -> None:
     assert comparison.layers[1].utilization(256) == pytest.approx(0.2 * macs / (256 * 250))
 
 
+def test_layers_without_weights_have_neither_density_nor_utilization(comparison: Comparison) -> None:
+    pool = dataclasses.replace(record("pool", 100, 100, 1.0), macs=0, kept_macs=0, blocks=0, blocks_kept=0)
+    assert pool.density == 1
+    assert "| pool | 16 x 144 x 100 |  |  | 100 | 100 | 1.00 |  |  | yes |" in layer_markdown(
+        dataclasses.replace(comparison, layers=(*comparison.layers, pool))
+    )
+
+
 def test_one_wrong_bit_is_told(comparison: Comparison) -> None:
     broken = dataclasses.replace(comparison, layers=(*comparison.layers, record("conv3", 1, 1, 1.0, bits_equal=False)))
     assert comparison.bits_equal
     assert not broken.bits_equal
     assert "| conv3 | 16 x 144 x 100 | 100.0% | 2 of 9 | 1 | 1 | 1.00 | 1.00 |" in layer_markdown(broken)
-    assert layer_markdown(broken).count("NO") == 2  # the layer, and all layers
+    assert layer_markdown(broken).count("NO") == 2  # the layer, and the network
+    output = dataclasses.replace(comparison, outputs_equal=False)
+    assert not output.bits_equal
+    assert layer_markdown(output).count("NO") == 1
 
 
 def test_json_keeps_everything(comparison: Comparison) -> None:
@@ -63,7 +78,7 @@ def test_terminal_table(comparison: Comparison) -> None:
     console.print(layer_table(comparison, "title"), accuracy_table({"dense_int8": 0.975}, 3000))
     text = console.file.getvalue()
     assert re.search(r"conv2 .* 16 x 144 x 100 .* 20\.0% .* 2 of 9 .* 1,000 .* 250 .* 4\.00 .* 5\.00 .* yes", text)
-    assert "all layers" in text
+    assert "whole network" in text
     assert re.search(r"dense int8 .* 97\.50%", text)
 
 
