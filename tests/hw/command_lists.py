@@ -130,6 +130,8 @@ def random_execute(rng: random.Random, config: Config, issued: Queues) -> int:
         "residual_q": rng.randrange(rings["residual_ring"]),
         "output_words": word_limit,
     }
+    if values["open"]:
+        values |= {"pixels": rng.randint(1, config.columns)} | ({} if values["sharing"] is Sharing.SPLIT else {"row_tiles": 1})
     return EXECUTE.pack(**values)
 
 

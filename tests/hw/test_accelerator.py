@@ -155,6 +155,10 @@ WRONG = {
     "behind the buffer": (store(source=TINY.activation_words - 3) + end(), ErrorCode.BUFFER_RANGE),
     "results behind the buffer": (copy(output_base=TINY.activation_words - 74) + end(), ErrorCode.BUFFER_RANGE),
     "sharing": (copy(sharing=3) + end(), ErrorCode.SHARING),
+    "open sums of two tiles": (
+        copy(kind=0, sharing=0, open=1, row_tiles=1, pixels=5, block_columns=1, block_tiles=1, tail_groups=1) + end(),
+        ErrorCode.SHARING,
+    ),
     "blocks": (copy(kind=0, block_columns=1, block_tiles=1, tail_groups=2) + end(), ErrorCode.BLOCKS),
     "window words": (copy(kind=0, block_columns=2, block_tiles=1, tail_groups=1) + end(), ErrorCode.WINDOW_WORDS),
     "walk": (copy(lane_dq=35) + end(), ErrorCode.WALK),

@@ -330,6 +330,11 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         Rule(
             "sharing of MAX", ErrorCode.SHARING, lambda f, a: (f.kind == ExecuteKind.MAX) & ((f.sharing == Sharing.SPLIT) | (f.open == 1))
         ),
+        Rule(
+            "pixels of an open sum",
+            ErrorCode.SHARING,
+            lambda f, a: (f.open == 1) & ((f.pixels > config.columns) | ((f.sharing != Sharing.SPLIT) & (f.row_tiles != 1))),
+        ),
         Rule("block_groups_log2", ErrorCode.BLOCKS, lambda f, a: is_product(f) & (f.block_groups_log2 > MAX_BLOCK_GROUPS_LOG2)),
         Rule("tail_groups", ErrorCode.BLOCKS, lambda f, a: is_product(f) & (f.tail_groups > (1 << f.block_groups_log2))),
         Rule(

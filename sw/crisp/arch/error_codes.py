@@ -59,7 +59,7 @@ class ErrorCode(enum.IntEnum):
     BUFFER_RANGE = 16, "Words beyond the end of an on-chip buffer.", "Compile for this configuration."
 
     # EXECUTE.
-    SHARING = 24, "Sharing has no such value, or none that this kind can have.", "The program was damaged: compile again."
+    SHARING = 24, "Sharing has no such value, or none that this kind or an open sum can have.", "The program was damaged: compile again."
     BLOCKS = 25, "Groups of a block, or of the last block, are out of range.", "The program was damaged: compile again."
     WINDOW_WORDS = 26, "A window's words do not fit the column buffer, or are not those of its blocks.", "Compile for this configuration."
     WALK = 27, "A step of the walk over pixels is as long as its ring or its row.", "Fault of the compiler: report it."
