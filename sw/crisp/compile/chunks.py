@@ -181,7 +181,7 @@ class Pieces:
 
     def window_words(self, rows: range) -> np.ndarray:
         """Return the groups of K that blocks of ``rows`` use, ascending."""
-        used = self.pattern.kept[rows.start : rows.stop].any(axis=0)
+        used = np.logical_or.reduce(self.pattern.kept[rows.start : rows.stop])
         return np.flatnonzero(np.repeat(used, self.pattern.column_groups))
 
     def needs(self, first: int, count: int) -> dict[str, int]:
@@ -269,7 +269,7 @@ class Pieces:
         return self.build(
             first,
             count,
-            self.pattern.kept[rows.start : rows.stop].any(axis=0),
+            np.logical_or.reduce(self.pattern.kept[rows.start : rows.stop]),
             COUNT.pack_array(blocks=self.packed.counts[rows.start : rows.stop]),
             self.packed.entries[self.entry_starts[rows.start] : self.entry_starts[rows.stop]],
             slice(self.step_starts[first], self.step_starts[first + count]),

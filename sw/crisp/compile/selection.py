@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crisp.arch import Config, Pattern, ProductLayer, pack, unpack
+from crisp.arch import Config, PackedWeights, Pattern, ProductLayer, pack, unpack
 from crisp.golden import (
     Add,
     AveragePool,
@@ -260,7 +260,7 @@ class Selection:
             kept_macs=macs,
         )
 
-    def pack_singles(self, matrix: np.ndarray, name: str):
+    def pack_singles(self, matrix: np.ndarray, name: str) -> PackedWeights:
         """Pack a matrix in which each group of M has at most one weight, all blocks kept with N = 1."""
         block = max(16, self.config.rows)
         n = np.ones((-(-matrix.shape[0] // block), -(-matrix.shape[1] // block)), np.uint8)
@@ -327,12 +327,12 @@ class Selection:
         else:
             first = node.inputs.index(fused.output.name)
         # The operator's result is the first input, the residual the second.
-        order = (first, 1 - first)
+        other = 1 - first
         ordered = dataclasses.replace(
             node,
-            inputs=tuple(node.inputs[i] for i in order),
-            zero_points=tuple(node.zero_points[i] for i in order),
-            multipliers=tuple(node.multipliers[i] for i in order),
+            inputs=(node.inputs[first], node.inputs[other]),
+            zero_points=(node.zero_points[first], node.zero_points[other]),
+            multipliers=(node.multipliers[first], node.multipliers[other]),
         )
         output = dataclasses.replace(fused.output, name=node.name)
         self.replace(index, dataclasses.replace(fused, name=node.name, output=output, residual=ordered.inputs[1], addition=ordered))

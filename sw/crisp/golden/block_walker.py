@@ -62,7 +62,7 @@ def walk(command: Mapping[str, int], counts: np.ndarray, entries: np.ndarray, co
     fields = ENTRY.unpack_array(entries)
     pixel_tiles = -(-command["pixels"] // columns)
     # First entry and number of entries of each row tile.
-    lists = []
+    lists: list[tuple[int, int]] = []
     for row_tile in range(command["row_tiles"]):
         block_row, place = divmod(row_tile, command["block_tiles"])
         if place == 0:
