@@ -182,8 +182,8 @@ async def says_what_is_written(dut) -> None:
         (1, 2, 1, 40, 1, 1, "verilator"),
         (3, 2, 4, 13, 3, 2, "verilator"),
         (4, 8, 4, 16, 2, 1, "verilator"),
-        (14, 4, 16, 24, 3, 2, "verilator"),
-        (16, 4, 16, 16, 3, 2, "verilator"),
+        pytest.param(14, 4, 16, 24, 3, 2, "verilator", marks=pytest.mark.slow),
+        pytest.param(16, 4, 16, 16, 3, 2, "verilator", marks=pytest.mark.slow),
         (3, 2, 4, 13, 3, 2, "icarus"),
     ],
 )

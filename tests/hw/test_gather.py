@@ -325,7 +325,13 @@ async def tells_windows_of_other_lengths(dut) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "group_size", "simulator"),
-    [(1, 2, "verilator"), (3, 2, "verilator"), (4, 4, "verilator"), (14, 4, "verilator"), (4, 2, "icarus")],
+    [
+        (1, 2, "verilator"),
+        (3, 2, "verilator"),
+        (4, 4, "verilator"),
+        pytest.param(14, 4, "verilator", marks=pytest.mark.slow),
+        (4, 2, "icarus"),
+    ],
 )
 def test_gather(columns: int, group_size: int, simulator: str) -> None:
     table = {"columns": columns, "group_size": group_size, "words": 1200, "run_depth": 61}
@@ -427,7 +433,10 @@ async def gathers_a_word_a_cycle(dut) -> None:
             assert np.diff(sink.cycles[first:]).tolist() == [1] * (len(tiles) * len(tiles[0]) - 1)
 
 
-@pytest.mark.parametrize(("columns", "group_size", "banks"), [(3, 2, 4), (14, 4, 16), (16, 4, 16)])
+@pytest.mark.parametrize(
+    ("columns", "group_size", "banks"),
+    [(3, 2, 4), pytest.param(14, 4, 16, marks=pytest.mark.slow), pytest.param(16, 4, 16, marks=pytest.mark.slow)],
+)
 def test_with_its_neighbours(columns: int, group_size: int, banks: int) -> None:
     table = {"columns": columns, "group_size": group_size, "banks": banks, "depth": 1200 // banks, "run_depth": 61}
     tests = ["works_with_its_neighbours/.*", "gathers_a_word_a_cycle"]
