@@ -297,11 +297,11 @@ class Scheduler:
                 source_stride=home.pitch,
             )
 
-    def constant(self, operator: Operator, chunk: Chunk, buffer: str, target: LoadTarget, data: bytes, number: int) -> int:
-        """Bring a constant of a chunk into its buffer, unless it is there; return its first place."""
+    def constant(self, operator: Operator, buffer: str, target: LoadTarget, data: bytes, number: int) -> int:
+        """Bring a constant of an operator into its buffer, unless it is there; return its first place."""
         if not data:
             return 0
-        ring, key = self.rings[buffer], (operator.name, chunk.first, chunk.part, buffer)
+        ring, key = self.rings[buffer], (target, data)  # equal constants, such as the block lists of dense layers, are one
         base = ring.find(key)
         if base is None:
             base = ring.take(key, number, operator.name)
@@ -348,7 +348,7 @@ class Scheduler:
         )
         bases, reads = {}, []
         for buffer, field, target, data, number in pieces:
-            base = self.constant(operator, chunk, buffer, target, data, number)
+            base = self.constant(operator, buffer, target, data, number)
             bases[field] = base
             if number:
                 reads.append(Touch(buffer, slice(base, base + number)))
