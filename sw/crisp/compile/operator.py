@@ -147,3 +147,13 @@ class Operator:
             return 0
         stride, padding, _ = self.column
         return min(self.source.height, max(0, start * stride - padding))
+
+    def first_needed(self, name: str, start: int) -> int:
+        """Return the first row of ``name``, which this reads, that output rows from ``start`` on need."""
+        rows = [self.first_row(start)] if self.source.name == name else []
+        return min([*rows, start] if self.residual == name else rows)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether each word of the result comes from one word of the source."""
+        return self.kind is Kind.MAX and self.window == Window()

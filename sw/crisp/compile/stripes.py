@@ -117,11 +117,7 @@ def plan_stripes(
         """Return the first row of ``name`` that is still needed when ``stripe`` is computed."""
         rows = [ends[name][stripe]]
         for operator in consumers[name]:
-            start = ends[operator.output.name][stripe - 1] if stripe else 0
-            if operator.source.name == name:
-                rows.append(operator.first_row(start))
-            if operator.residual == name:
-                rows.append(start)
+            rows.append(operator.first_needed(name, ends[operator.output.name][stripe - 1] if stripe else 0))
         if name in produced:
             rows.append(ends[name][stripe - 1] if stripe else 0)
         if name in stored:  # what the stripe before computed may still be on its way to memory
@@ -135,11 +131,12 @@ def plan_stripes(
     homes = {name: name for name in (*tensors, *resident)}
     for operator in operators:
         name, place = operator.output.name, in_place.get(operator.output.name)
-        if place not in homes:
+        if place not in homes or (operator.source.name == place and not operator.is_copy):
             continue
         others = [other for other in consumers[place] if other is not operator]
         free = all(
-            other.first_row(ends[other.output.name][stripe]) >= ends[name][stripe] or ends[other.output.name][stripe] >= other.output.height
+            other.first_needed(place, ends[other.output.name][stripe]) >= ends[name][stripe]
+            or ends[other.output.name][stripe] >= other.output.height
             for other in others
             for stripe in range(stripes)
         )
