@@ -123,7 +123,9 @@ class Builder:
     def average(self, source: str, **geometry: tuple[int, int]) -> str:
         """Append an average pooling."""
         window = Window(**geometry)
-        node = AveragePool(name=self.name("average"), inputs=(source,), window=window, input_zero_point=self.point(), multiplier=UNIT, shift=17)
+        node = AveragePool(
+            name=self.name("average"), inputs=(source,), window=window, input_zero_point=self.point(), multiplier=UNIT, shift=17
+        )
         return self.append(node, window, self.shapes[source][2])
 
     def global_average(self, source: str) -> str:
