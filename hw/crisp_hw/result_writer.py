@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from crisp.arch import EXECUTE, Config, ExecuteKind
+from crisp.arch import EXECUTE, Config, ExecuteKind, Sharing
 
 from .layouts import read_request_layout, read_response_signature, slot_layout, word_layout, write_request_layout
 from .residual_reader import ResidualReader
@@ -99,7 +99,7 @@ class ResultWriter(wiring.Component):
 
         # Finish results.
         m.submodules.vector_unit = vector_unit = self.vector_unit
-        m.d.comb += [vector_unit.i_enable.eq(running), vector_unit.i_residual.eq(command.residual), vector_unit.i_table.eq(command.table)]
+        m.d.comb += [vector_unit.i_residual.eq(command.residual), vector_unit.i_table.eq(command.table)]
         for name, _ in vector_unit.i_scales.shape():
             m.d.comb += vector_unit.i_scales[name].eq(command[name])
         m.d.comb += vector_unit.i_write.eq(self.i_table)
@@ -108,6 +108,28 @@ class ResultWriter(wiring.Component):
         m.d.comb += self.i_maxima.ready.eq(vector_unit.i_slots.ready & is_maximum)
         m.d.comb += self.i_products.ready.eq(vector_unit.i_slots.ready & ~is_maximum)
         connect(m, residuals.o_slots, vector_unit.i_residuals)
+
+        # Take as many slots as the command has: those behind them are the next one's, and wait.
+        word = Signal(range(self.config.tile_words))
+        tile = Signal.like(command.row_tiles)
+        pixels_left = Signal.like(command.pixels)
+        has_slots = Signal()
+        ends_tile = Signal()
+        ends_pixels = Signal()
+        takes_slot = vector_unit.i_slots.valid & vector_unit.i_slots.ready
+        is_split = ~is_maximum & (command.sharing == Sharing.SPLIT)
+        m.d.comb += vector_unit.i_enable.eq(running & has_slots)
+        m.d.comb += ends_tile.eq(is_maximum | (word == self.config.tile_words - 1))
+        m.d.comb += ends_pixels.eq(ends_tile & (is_split | (tile == command.row_tiles - 1)))
+        with m.If(starts):
+            m.d.sync += [word.eq(0), tile.eq(0), pixels_left.eq(command.pixels), has_slots.eq(1)]
+        with m.Elif(takes_slot):
+            m.d.sync += word.eq(Mux(ends_tile, 0, word + 1))
+            with m.If(ends_tile):
+                m.d.sync += tile.eq(Mux(ends_pixels, 0, tile + 1))
+            with m.If(ends_pixels):
+                m.d.sync += pixels_left.eq(pixels_left - self.config.columns)
+                m.d.sync += has_slots.eq(pixels_left > self.config.columns)
 
         # Write them; slots of which no lane is wanted are dropped.
         m.submodules.addresses = addresses = self.addresses

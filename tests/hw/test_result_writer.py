@@ -124,6 +124,19 @@ async def equals_the_golden_model(dut, mode: str) -> None:
 
 @cocotb.test()
 @cocotb.parametrize(mode=MODES)
+async def results_wait_for_their_command(dut, mode: str) -> None:
+    """Commands of all kinds at once, with all their results: each slot is finished as its own command says."""
+    config = CONFIGS[parameters()["config"]]
+    bench = await Bench.start(dut, mode=mode)
+    machine = Machine(bench, config)
+    await machine.load_table()
+    for _ in range(30):
+        machine.send(random_command(machine.rng, config, row_tiles=3))
+    await machine.complete()
+
+
+@cocotb.test()
+@cocotb.parametrize(mode=MODES)
 async def residuals_see_the_command_before(dut, mode: str) -> None:
     """A chain of commands, sent at once: each adds to what the one before has written, in place or from there."""
     config = CONFIGS[parameters()["config"]]
