@@ -11,7 +11,7 @@ from rich.console import Console
 from crisp.arch import Config, CrispError
 from crisp.report import provenance, write_json
 
-__all__ = ["BENCHMARKS", "BenchError", "run_benchmarks"]
+__all__ = ["BENCHMARKS", "BenchError", "BenchOptions", "parse_density", "run_benchmarks"]
 
 SEED = 1
 
@@ -20,20 +20,77 @@ FPGA_CONFIGS = ("tiny", "ecp5")
 
 
 class BenchError(CrispError):
-    """No benchmark has the name that was asked for."""
+    """A benchmark's name or option is wrong, it could not be run, or the machine computed something else than the golden one."""
 
 
-def bench_demo(output: Path, console: Console) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What to measure.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the results.
+    only : sequence of str
+        Names of benchmarks; empty runs all.
+    networks, configs : sequence of str
+        Networks and presets that the benchmark ``networks`` runs; empty takes those that the README shows.
+    densities : sequence of float
+        Shares of the weights that stay there; 1 prunes none.
+    jobs : int
+        Networks that run at a time.
+    """
+
+    output: Path = Path("results")
+    only: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    configs: Sequence[str] = ()
+    densities: Sequence[float] = ()
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in self.only:
+            if name not in BENCHMARKS:
+                raise BenchError(f"benchmark must be one of {', '.join(BENCHMARKS)}, not {name!r}")
+        if self.jobs < 1:
+            raise BenchError(f"jobs must be at least 1, not {self.jobs}")
+
+
+def parse_density(text: str) -> float:
+    """Read a density: ``dense``, a share such as ``0.08``, or a percentage such as ``8%``.
+
+    Raises
+    ------
+    BenchError
+        When it is neither.
+    """
+    if text == "dense":
+        return 1.0
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise BenchError(f"density must be dense, a share such as 0.08, or a percentage such as 8%, not {text!r}") from error
+
+
+def bench_demo(bench: BenchOptions, console: Console) -> None:
     """Run the demonstration and keep its record and chart."""
     from crisp.demo import DemoOptions, run_demo
 
     options = DemoOptions(seed=SEED)
     result = run_demo(options, console)
-    write_json(output / "demo.json", result.record)
-    shutil.copyfile(options.output / "demo.png", output / "demo.png")
+    write_json(bench.output / "demo.json", result.record)
+    shutil.copyfile(options.output / "demo.png", bench.output / "demo.png")
 
 
-def bench_steady_state(output: Path, console: Console) -> None:
+def bench_networks(bench: BenchOptions, console: Console) -> None:
+    """Run whole networks, dense and sparse, on the RTL; hours, all of them. What was measured before is left out."""
+    from crisp.network_bench import bench_cases, select_cases
+
+    cases = select_cases(bench.networks, bench.configs, bench.densities)
+    bench_cases(cases, bench.output, console, seed=SEED, jobs=bench.jobs)
+
+
+def bench_steady_state(bench: BenchOptions, console: Console) -> None:
     """Measure cycles against steps for every N:M and share of absent blocks, with one and with two rows drained a cycle."""
     from crisp.runtime import Accelerator
     from crisp.steady_state import measure_steady_state
@@ -48,19 +105,19 @@ def bench_steady_state(output: Path, console: Console) -> None:
                 f"{drain_rows} rows a cycle, {record.n:>5}:{record.group}, {record.absent:4.0%} absent: {record.steps:6} steps, "
                 f"{record.bubbles:5} bubbles, utilization {record.utilization:.1%}"
             )
-    write_json(output / "steady_state.json", {**provenance("crisp bench --only steady_state", SEED), "records": records})
+    write_json(bench.output / "steady_state.json", {**provenance("crisp bench --only steady_state", SEED), "records": records})
 
 
-def bench_simulation(output: Path, console: Console) -> None:
+def bench_simulation(bench: BenchOptions, console: Console) -> None:
     """Measure how many cycles of the 16x16 machine a second simulates."""
     from crisp.simulation_speed import measure_speed
 
     record = measure_speed(Config.preset("default"), seed=SEED)
     console.print(record)
-    write_json(output / "simulation.json", {**record, **provenance("crisp bench --only simulation", SEED)})
+    write_json(bench.output / "simulation.json", {**record, **provenance("crisp bench --only simulation", SEED)})
 
 
-def bench_fpga(output: Path, console: Console) -> None:
+def bench_fpga(bench: BenchOptions, console: Console) -> None:
     """Place and route the configurations that fit an ECP5, and keep area and clock rate."""
     from crisp_hw.accelerator import Accelerator
     from crisp_hw.fpga import UNUSED, build
@@ -71,38 +128,34 @@ def bench_fpga(output: Path, console: Console) -> None:
         describe = {"name": name, "config": dataclasses.asdict(config)}
         result = build(Accelerator(config), Path("build/fpga") / name, seed=SEED, unused=UNUSED, describe=describe)
         console.print({key: result[key] for key in ("lut4", "ff", "dsp", "bram", "fmax_mhz")})
-        write_json(output / f"fpga-{name}.json", {**result, **provenance("crisp bench --only fpga", SEED)})
+        write_json(bench.output / f"fpga-{name}.json", {**result, **provenance("crisp bench --only fpga", SEED)})
 
 
 #: Benchmarks by name, in the order in which they run.
-BENCHMARKS: dict[str, Callable[[Path, Console], None]] = {
+BENCHMARKS: dict[str, Callable[[BenchOptions, Console], None]] = {
     "steady_state": bench_steady_state,
     "simulation": bench_simulation,
     "demo": bench_demo,
+    "networks": bench_networks,
     "fpga": bench_fpga,
 }
 
 
-def run_benchmarks(output: Path, names: Sequence[str], console: Console) -> None:
+def run_benchmarks(bench: BenchOptions, console: Console) -> None:
     """Run benchmarks; each writes its result as soon as it has it.
 
     Parameters
     ----------
-    output : Path
-        Folder for the results.
-    names : sequence of str
-        Which; empty runs all.
+    bench : BenchOptions
+        Which, and how.
     console : Console
         Where progress goes.
 
     Raises
     ------
-    BenchError
-        When a name is unknown.
+    CrispError
+        When one could not be run.
     """
-    for name in names:
-        if name not in BENCHMARKS:
-            raise BenchError(f"benchmark must be one of {', '.join(BENCHMARKS)}, not {name!r}")
-    for name in names or BENCHMARKS:
+    for name in bench.only or BENCHMARKS:
         console.rule(name)
-        BENCHMARKS[name](output, console)
+        BENCHMARKS[name](bench, console)

@@ -142,11 +142,23 @@ def train(
 def bench(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results"),
     only: Annotated[str, typer.Option(help="Run only these, separated by commas: see the list that a wrong name prints.")] = "",
+    networks: Annotated[str, typer.Option(help="Networks to run, separated by commas; default is those of the README.")] = "",
+    configs: Annotated[str, typer.Option(help="Presets to run them on, separated by commas.")] = "",
+    densities: Annotated[str, typer.Option(help="Densities to prune them to, such as dense,10%,8%.")] = "",
+    jobs: Annotated[int, typer.Option(help="Networks that run at a time.")] = 1,
 ) -> None:
-    """Measure everything that the README's tables show; minutes."""
-    from crisp.bench import run_benchmarks
+    """Measure everything that the README's tables show; minutes, and hours for whole networks at full size."""
+    from crisp.bench import BenchOptions, parse_density, run_benchmarks
 
-    run_benchmarks(output, [name for name in only.split(",") if name], wide_console())
+    options = BenchOptions(
+        output=output,
+        only=words(only),
+        networks=words(networks),
+        configs=words(configs),
+        densities=[parse_density(text) for text in words(densities)],
+        jobs=jobs,
+    )
+    run_benchmarks(options, wide_console())
 
 
 @app.command()
@@ -161,6 +173,11 @@ def docs(
         typer.echo(f"{'stale' if check else 'written'}: {path}")
     if check and stale:
         raise typer.Exit(1)
+
+
+def words(text: str) -> list[str]:
+    """Return the words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def wide_console() -> Console:

@@ -1,7 +1,7 @@
 """What was measured: records that JSON can hold, tables, charts."""
 
 from .chart import draw_layers
-from .provenance import provenance, write_json
+from .provenance import provenance, write_json, write_json_lines
 from .records import Comparison, LayerRecord
 from .table import accuracy_table, layer_table, markdown_table
 
@@ -14,4 +14,5 @@ __all__ = [
     "markdown_table",
     "provenance",
     "write_json",
+    "write_json_lines",
 ]

@@ -3,10 +3,11 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["provenance", "write_json"]
+__all__ = ["provenance", "write_json", "write_json_lines"]
 
 
 def provenance(command: str, seed: int) -> dict[str, Any]:
@@ -40,7 +41,17 @@ def commit() -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON: to a temporary file that then takes the name, so that no reader sees half of it."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write values as a JSON array that has each on a line of its own, likewise."""
+    write_text(path, "[\n" + ",\n".join(json.dumps(value) for value in values) + "\n]\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file by way of a temporary one; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.write_text(text)
     os.replace(temporary, path)
