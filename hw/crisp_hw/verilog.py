@@ -11,6 +11,7 @@ As a command: ``python -m crisp_hw.verilog --config default --output build/rtl/d
 """
 
 import argparse
+import gc
 import re
 import shutil
 import subprocess
@@ -89,7 +90,14 @@ def emit(component: Component, name: str, path: Path | None = None) -> str:
 
 def to_rtlil(component: Component, name: str) -> str:
     """Convert a component to RTLIL, without the places in the source that would make equal modules differ."""
-    return rtlil.convert(component, name=name, emit_src=False)
+    # Nearly all of the many objects of a design live until its end: looking for garbage among them again and again takes most of the time.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return rtlil.convert(component, name=name, emit_src=False)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def merge_equal_modules(text: str) -> str:
