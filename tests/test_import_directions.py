@@ -168,7 +168,7 @@ def test_wrong_imports_are_found(module, source):
         ("crisp.arch.config", "import dataclasses\nimport numpy as np\nfrom .errors import ConfigError"),
         ("crisp.golden.engine", "from crisp.arch import Config\nfrom ..arch import pattern"),
         ("crisp.demo", "import torch\ndef run():\n    from crisp_sim.machine import MachineSimulator"),
-        ("crisp.demo", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from crisp_sim import harness"),
+        ("crisp.demo", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from crisp_sim import machine"),
         ("crisp_hw.engine", "from amaranth import Module\nfrom crisp.arch import Config\nfrom .pe import ProcessingElement"),
         ("crisp_sim.machine", "import numpy\nfrom crisp.golden import engine\nfrom crisp_hw.engine import LayerEngine"),
     ],
