@@ -32,6 +32,14 @@ def result_fields(number: int, **more: int) -> dict[str, int]:
     return {**place, "output_q": 0, "output_tile_dq": TINY.columns, "output_wrap_dq": 0, "output_word_dq": 0, **more}
 
 
+def residual_fields(rng: random.Random, number: int) -> dict[str, int]:
+    """Return the fields by which a command adds the results of one before, with scales of its own."""
+    place = {name.replace("output", "residual"): value for name, value in result_fields(number).items()}
+    kept = {name: place[name] for name in ("residual_base", "residual_ring", "residual_pitch", "residual_tile_stride", "residual_q")}
+    scales = {"result_multiplier": rng.randint(1, 9), "residual_multiplier": rng.randint(1, 9), "sum_shift": rng.randint(1, 4)}
+    return {"residual": 1, **kept, **scales, "sum_clamp_min": -128, "sum_clamp_max": rng.randint(50, 127)}
+
+
 def random_program(seed: int, number: int) -> tuple[Program, np.ndarray, Commands]:
     """Return a program of ``number`` EXECUTEs without waits among them: products, maxima, and sums that go on in the next one."""
     rng = random.Random(seed)
@@ -41,11 +49,14 @@ def random_program(seed: int, number: int) -> tuple[Program, np.ndarray, Command
     (product,) = [fields for opcode, fields in commands if opcode is Opcode.EXECUTE]
     waits = {"wait_load": len(loads), "wait_execute": 0, "wait_store": 0}
     chosen: Commands = []
+    wholes: list[int] = []
     while len(chosen) < number:
         place = result_fields(len(chosen))
         kind = rng.choice(("whole", "part", "max", "open"))
         if kind == "whole":
-            chosen.append((Opcode.EXECUTE, {**product, **waits, **place}))
+            adds = residual_fields(rng, rng.choice(wholes)) if wholes and rng.random() < 0.7 else {}
+            wholes.append(len(chosen))
+            chosen.append((Opcode.EXECUTE, {**product, **waits, **place, **adds, "zero_point": rng.randint(-9, 9)}))
         elif kind == "part":
             part = {"row_tiles": rng.randint(1, product["row_tiles"]), "pixels": rng.randint(1, product["pixels"])}
             limit = rng.randint(1, part["row_tiles"] * TINY.tile_words)
