@@ -26,6 +26,8 @@ class Home:
         Planes.
     phases : int
         2 where the even columns of a row lie before the odd ones, so that windows two columns apart are neighbours; else 1.
+    first_plane : int
+        The tensor's plane that is the first here, where not all are here at a time.
     """
 
     base: int
@@ -34,6 +36,7 @@ class Home:
     pitch: int
     planes: int
     phases: int = 1
+    first_plane: int = 0
 
     @property
     def ring(self) -> int:

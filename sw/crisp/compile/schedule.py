@@ -45,11 +45,14 @@ class Place:
         First byte.
     stride : int
         Bytes from a plane to the next; of an image that is cut into patches, from a row to the next.
+    line : int
+        Words from a row of a plane to the next: the width, rounded up to words of the bus where rows are moved one by one.
     """
 
     window: MemoryWindow
     offset: int
     stride: int
+    line: int
 
 
 class Constants:
@@ -109,33 +112,34 @@ class Scheduler:
 
     # Memory.
 
-    def plane_stride(self, tensor: Tensor) -> int:
+    def plane_stride(self, tensor: Tensor, line: int) -> int:
         """Return the bytes from a plane to the next in memory; planes of one pixel lie side by side."""
-        size = tensor.pixels * self.group
+        size = tensor.height * line * self.group
         return size if tensor.pixels == 1 else align(size, self.config.beat_bytes)
 
     def place_tensors(self) -> int:
         """Give every tensor that goes through memory its place; return the bytes of SCRATCH."""
         network = self.network
-        output = network.operators[-1].output
+        source, output = network.source, network.operators[-1].output
         patches = next((op.source for op in network.operators if op.patches is not None), None)
-        for tensor in (network.source, patches):
-            if tensor is not None:
-                is_cut = patches is not None
-                stride = (
-                    align(network.source.width * network.source.channels, self.config.beat_bytes) if is_cut else self.plane_stride(tensor)
-                )
-                self.places[tensor.name] = Place(MemoryWindow.INPUT, 0, stride)
+        if patches is None:
+            self.places[source.name] = Place(MemoryWindow.INPUT, 0, self.plane_stride(source, source.width), source.width)
+        else:
+            stride = align(source.width * source.channels, self.config.beat_bytes)
+            self.places[source.name] = self.places[patches.name] = Place(MemoryWindow.INPUT, 0, stride, source.width)
         scratch = 0
         for segment in self.segments:
             for name in sorted(segment.stored):
                 tensor = network.tensors[name]
-                stride = self.plane_stride(tensor)
                 if name == output.name:
-                    self.places[name] = Place(MemoryWindow.OUTPUT, 0, stride)
-                else:
-                    self.places[name] = Place(MemoryWindow.SCRATCH, scratch, stride)
-                    scratch += align(stride * tensor.planes(self.group), Constants.ALIGNMENT)
+                    self.places[name] = Place(MemoryWindow.OUTPUT, 0, self.plane_stride(tensor, tensor.width), tensor.width)
+                    continue
+                # Rows that do not fill words of the bus are moved one by one, so that a stripe may begin at any of them.
+                row_bytes = tensor.width * self.group
+                line = tensor.width if tensor.pixels == 1 else align(row_bytes, self.config.beat_bytes) // self.group
+                place = Place(MemoryWindow.SCRATCH, scratch, self.plane_stride(tensor, line), line)
+                self.places[name] = place
+                scratch += align(place.stride * tensor.planes(self.group), Constants.ALIGNMENT)
         return scratch
 
     def scratch(self, name: str, low: int, high: int) -> Touch | None:
@@ -143,8 +147,11 @@ class Scheduler:
         place, tensor = self.places[name], self.network.tensors[name]
         if place.window is not MemoryWindow.SCRATCH:
             return None
-        first = (place.offset + np.arange(tensor.planes(self.group)) * place.stride) // self.group
-        return Touch("scratch", first[:, None] + np.arange(low * tensor.width, high * tensor.width))
+        planes = np.arange(tensor.planes(self.group))
+        if name in self.homes:
+            planes = self.homes[name].first_plane + np.arange(self.homes[name].planes)
+        first = (place.offset + planes * place.stride) // self.group
+        return Touch("scratch", first[:, None] + np.arange(low * place.line, high * place.line))
 
     # The activation buffer.
 
@@ -163,6 +170,8 @@ class Scheduler:
         for name in sorted(names, key=lambda name: (name not in stay, -plan.rings[name])):
             tensor = self.network.tensors[name]
             pitch, planes = home_pitch(self.network, name, plan.rings[name]), tensor.planes(self.group)
+            if name in segment.loaded:
+                planes = -(-planes // segment.parts)
             base = self.free.take(name, planes * pitch, high=name not in stay)
             if base is None:
                 raise NoRoom(name)
@@ -207,6 +216,9 @@ class Scheduler:
                 for ring in self.rings.values():
                     ring.next = 0  # so that the weights of all its operators may stay
             for stripe in range(segment.plan.stripes):
+                if segment.parts > 1:
+                    self.compute_parts(segment)
+                    continue
                 for name in sorted(segment.loaded):
                     self.load_rows(name, *segment.plan.rows(name, stripe))
                 for operator in self.network.operators[segment.first : segment.end]:
@@ -219,11 +231,25 @@ class Scheduler:
             self.release(segment, temporary)
         self.stream.end()
 
+    def compute_parts(self, segment: Segment) -> None:
+        """Write the commands of a segment of one operator whose source is too large, some planes at a time."""
+        operator = self.network.operators[segment.first]
+        name, planes = operator.source.name, operator.source.planes(self.group)
+        home = self.homes[name]
+        for first in range(0, planes, home.planes):
+            self.homes[name] = dataclasses.replace(home, first_plane=first, planes=min(home.planes, planes - first))
+            self.load_rows(name, 0, operator.source.height)
+            for chunk in self.network.chunks[operator.name]:
+                self.compute(operator, chunk, 0, operator.output.height)
+        if operator.output.name in segment.stored:
+            self.store_rows(operator.output.name, 0, operator.output.height)
+
     def pieces(self, name: str, low: int, high: int) -> Iterable[tuple[int, int]]:
-        """Cut rows where the ring of a tensor wraps."""
+        """Cut rows where the ring of a tensor wraps, and where they do not lie one behind the other in memory."""
         rows = self.homes[name].rows
+        most = rows if self.places[name].line == self.network.tensors[name].width else 1
         while low < high:
-            end = min(high, (low // rows + 1) * rows)
+            end = min(high, (low // rows + 1) * rows, low + most)
             yield low, end
             low = end
 
@@ -256,7 +282,7 @@ class Scheduler:
                     fill=operator.pad,
                 )
                 continue
-            offset, row_bytes, rows = self.transfer(tensor, home, start, end)
+            offset, row_bytes, rows = self.transfer(tensor, home, place, start, end)
             self.stream.load(
                 name,
                 LoadTarget.ACTIVATIONS,
@@ -272,17 +298,17 @@ class Scheduler:
                 destination_stride=home.pitch,
             )
 
-    def transfer(self, tensor: Tensor, home: Home, start: int, end: int) -> tuple[int, int, int]:
+    def transfer(self, tensor: Tensor, home: Home, place: Place, start: int, end: int) -> tuple[int, int, int]:
         """Return offset, bytes and number of the rows of memory that rows of a tensor are: one a plane, or one for planes of one pixel."""
         if tensor.pixels == 1 and home.pitch == 1:
-            return 0, home.planes * self.group, 1
-        return start * tensor.width * self.group, (end - start) * tensor.width * self.group, home.planes
+            return home.first_plane * self.group, home.planes * self.group, 1
+        return home.first_plane * place.stride + start * place.line * self.group, (end - start) * tensor.width * self.group, home.planes
 
     def store_rows(self, name: str, low: int, high: int) -> None:
         """Store rows of a tensor."""
         tensor, home, place = self.network.tensors[name], self.homes[name], self.places[name]
         for start, end in self.pieces(name, low, min(high, tensor.height)):
-            offset, row_bytes, rows = self.transfer(tensor, home, start, end)
+            offset, row_bytes, rows = self.transfer(tensor, home, place, start, end)
             self.stream.store(
                 name,
                 self.touch(name, start, end),
@@ -371,7 +397,7 @@ class Scheduler:
                 cycles=array_cycles(operator, chunk, walk["pixels"], self.config, source.phases, output.phases),
                 **common,
                 **walk,
-                **self.results(operator, chunk, output, low, phase),
+                **self.results(operator, chunk, source, output, low, phase),
             )
 
     def common(self, operator: Operator, chunk: Chunk) -> dict[str, int]:
@@ -404,7 +430,7 @@ class Scheduler:
             # Where columns are split, the runs hold the padding, which decides on the half.
             first_q = (first_y * source.width + (first_x if source.phases == 1 else 0)) % ring
             height, input_width = operator.source.height, source.width
-        pixels = walk_pixels(operator, low, high, self.group) // phases
+        pixels = source.planes if operator.kind is Kind.PLANES else walk_pixels(operator, low, high, self.group) // phases
         rows, rest = divmod(columns, width)
         wrap_dx, wrap_dq = -width * step_x, place_y - width * place_x
         is_single = pixels <= columns
@@ -436,12 +462,12 @@ class Scheduler:
             "output_wrap_dq": gap,
         }
 
-    def results(self, operator: Operator, chunk: Chunk, output: Home, low: int, phase: int) -> dict[str, int]:
+    def results(self, operator: Operator, chunk: Chunk, source: Home, output: Home, low: int, phase: int) -> dict[str, int]:
         """Return the fields that say where results go."""
         words = self.config.tile_words
         if operator.kind is Kind.PLANES:
             planes = {"output_tile_stride": 0, "output_pitch": 0, "output_word_dq": 0, "output_words": 1}
-            return {"output_base": output.base, "output_ring": output.planes, "output_q": 0, **planes}
+            return {"output_base": output.base, "output_ring": output.planes, "output_q": source.first_plane, **planes}
         if operator.kind is Kind.MAX:
             first, per_tile, pitch, below, limit = chunk.first, output.pitch, output.pitch, 0, chunk.row_tiles
         elif operator.kind is Kind.DEPTHWISE:

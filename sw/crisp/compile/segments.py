@@ -84,8 +84,13 @@ class Plan:
         return name == self.source.name or any(op.patches is not None and op.source.name == name for op in self.operators[:1])
 
     def row_steps(self, name: str) -> int:
-        """Return the rows that a stripe of ``name`` in memory must be a multiple of, so that it begins at a word of the bus."""
+        """Return the rows that a stripe of ``name`` in memory must be a multiple of, so that it begins at a word of the bus.
+
+        Only what the host brings or fetches has its rows one behind the other in any case.
+        """
         tensor = self.tensors[name]
+        if not self.is_external(name) and name != self.operators[-1].output.name:
+            return 1
         step = 1
         while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
             step += 1
@@ -125,6 +130,8 @@ class Segment:
         Tensors that lie in memory before and after it.
     cost : float
         Predicted cost in cycles.
+    parts : int
+        Parts in which the planes of the loaded tensor are taken one after the other; more than 1 only for a single `Kind.PLANES`.
     """
 
     first: int
@@ -135,6 +142,7 @@ class Segment:
     kept: frozenset[str]
     after: frozenset[str]
     cost: float
+    parts: int = 1
 
 
 def home_pitch(network: Plan, name: str, rows: int) -> int:
@@ -229,10 +237,20 @@ def candidates(network: Plan, first: int, end: int, state: frozenset[str], capac
         if len(operators) > 1 and whole_words(network, kept) > capacity - taken:
             continue
 
+        # Where there is no room to load a stripe while another is computed, each waits for the other.
+        is_ahead = not counts or any(
+            evaluate(network, first, end, count, loaded, stored, kept, resident, after, capacity - taken)
+            for count in counts[:1] + counts[-1:]
+        )
+
         def attempt(
-            count: int, stored: frozenset[str] = stored, kept: frozenset[str] = kept, after: frozenset[str] = after
+            count: int,
+            stored: frozenset[str] = stored,
+            kept: frozenset[str] = kept,
+            after: frozenset[str] = after,
+            is_ahead: bool = is_ahead,
         ) -> Segment | None:
-            return evaluate(network, first, end, count, loaded, stored, kept, resident, after, capacity - taken)
+            return evaluate(network, first, end, count, loaded, stored, kept, resident, after, capacity - taken, is_ahead=is_ahead)
 
         # The thinnest stripes need least room. The fewest that fit are sought by halves; then another number is tried, which
         # may divide the rows better.
@@ -266,6 +284,8 @@ def evaluate(
     resident: Sequence[str],
     after: frozenset[str],
     room: int,
+    *,
+    is_ahead: bool = True,
 ) -> Segment | None:
     """Return the segment with ``stripes`` stripes, or None where it does not fit ``room`` words."""
     config, tensors = network.config, network.tensors
@@ -288,12 +308,20 @@ def evaluate(
         resident={name: tensors[name] for name in resident},
         steps=steps,
         in_place=in_place,
+        is_ahead=is_ahead,
     )
     words = 0
     for name in plan.rings:
         if plan.homes[name] == name:
             words += tensors[name].planes(config.group_size) * home_pitch(network, name, plan.rings[name])
-    if words > room:
+    parts = 1
+    if len(operators) == 1 and operators[0].kind is Kind.PLANES and loaded:
+        source = tensors[operators[0].source.name]
+        planes = source.planes(config.group_size)
+        spare = room - words + planes * home_pitch(network, source.name, source.height)
+        if spare >= home_pitch(network, source.name, source.height):
+            parts = max(1, -(-planes // (spare // home_pitch(network, source.name, source.height))))
+    if words > room and parts == 1:
         return None
     compute = 0
     for operator in operators:
@@ -309,7 +337,17 @@ def evaluate(
     # Nothing is computed before the first rows are there; what the last stripe stores, something may be waiting for.
     start = sum(load_cycles(network, name, plan.rows(name, 0)[1]) for name in loaded)
     start += sum(load_cycles(network, name, height(plan, name)) for name in stored)
-    return Segment(first, end, plan, loaded, stored, kept, after, max(compute, bus) + BUS_WEIGHT * bus + start)
+    return Segment(
+        first,
+        end,
+        plan,
+        loaded,
+        stored,
+        kept,
+        after,
+        (max(compute, bus) if is_ahead else compute + bus) + BUS_WEIGHT * bus + start,
+        parts=parts,
+    )
 
 
 def height(plan: StripePlan, name: str) -> int:

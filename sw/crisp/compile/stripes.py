@@ -58,6 +58,7 @@ def plan_stripes(
     resident: Mapping[str, Tensor],
     steps: Mapping[str, int],
     in_place: Mapping[str, str],
+    is_ahead: bool = True,
 ) -> StripePlan:
     """Cut a segment into stripes.
 
@@ -79,6 +80,8 @@ def plan_stripes(
         Rows that a stripe of a tensor must be a multiple of; 1 where a tensor is not named.
     in_place : mapping
         Tensor in whose place each sum may be written; it is used where no operator would still need what is overwritten.
+    is_ahead : bool
+        Whether there is room to load the next stripe, and to store the one before, while one is computed.
 
     Returns
     -------
@@ -120,13 +123,13 @@ def plan_stripes(
             rows.append(operator.first_needed(name, ends[operator.output.name][stripe - 1] if stripe else 0))
         if name in produced:
             rows.append(ends[name][stripe - 1] if stripe else 0)
-        if name in stored:  # what the stripe before computed may still be on its way to memory
+        if is_ahead and name in stored:  # what the stripe before computed may still be on its way to memory
             rows.append(ends[name][stripe - 2] if stripe > 1 else 0)
         return min(rows)
 
     def high(name: str, stripe: int) -> int:
         """Return the row behind the last one that exists, or is on its way, when ``stripe`` is computed."""
-        return ends[name][min(stripe + 1, stripes - 1)] if name in loaded else ends[name][stripe]
+        return ends[name][min(stripe + 1, stripes - 1)] if is_ahead and name in loaded else ends[name][stripe]
 
     homes = {name: name for name in (*tensors, *resident)}
     for operator in operators:
