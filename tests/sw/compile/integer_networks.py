@@ -3,6 +3,12 @@
 import numpy as np
 
 from crisp.arch import Config, Pattern, ProductLayer, pack
+from crisp.arch.program import Program
+from crisp.compile.chunks import cut
+from crisp.compile.compile import Compilation, schedule_network
+from crisp.compile.operator import Operator
+from crisp.compile.segments import Plan
+from crisp.compile.selection import select_operators
 from crisp.golden import (
     Add,
     AveragePool,
@@ -15,10 +21,12 @@ from crisp.golden import (
     Product,
     Table,
     Window,
+    exact_product,
     to_matrix,
 )
+from crisp.golden.machine import run_program
 
-__all__ = ["Builder", "random_network"]
+__all__ = ["Builder", "check_program", "plan_of", "random_network", "select"]
 
 #: 2^15, the smallest multiplier: a scale of 2^(15 - shift).
 UNIT = 1 << 15
@@ -193,3 +201,29 @@ def random_network(config: Config, seed: int, *, length: int = 6) -> Builder:
         case "linear":
             net.conv(last, 6, kernel=net.shapes[last][:2])
     return net
+
+
+def check_program(net: Builder, config: Config) -> Compilation:
+    """Compile a network, hold its program against its own checks, run it on the golden machine, and compare; return what was decided."""
+    network = net.network()
+    compilation = schedule_network(network, config, net.image)
+    program = Program.from_bytes(compilation.program.to_bytes())
+    program.check()
+    (output,) = run_program(program, {program.inputs[0].name: net.images()}).values()
+    expected = network.run(net.images(), product=exact_product)
+    np.testing.assert_array_equal(output.reshape(expected.shape), expected)
+    return compilation
+
+
+def select(net: Builder) -> list[Operator]:
+    """Return the operators of a network in the order of its nodes."""
+    return select_operators(net.network(), net.image, net.config)[1]
+
+
+def plan_of(net: Builder) -> Plan:
+    """Return what the choice of segments begins with."""
+    source, operators = select_operators(net.network(), net.image, net.config)
+    tensors = {source.name: source}
+    for operator in operators:
+        tensors |= {operator.source.name: operator.source, operator.output.name: operator.output}
+    return Plan(operators, {operator.name: cut(operator, net.config) for operator in operators}, source, tensors, net.config)
