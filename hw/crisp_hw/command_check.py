@@ -150,19 +150,20 @@ class CommandCheck(wiring.Component):
 
     def multiply(self, m: Module, opcode: Value, views: dict[Opcode, data.View], starts: Value) -> tuple[dict[str, Value], Value]:
         """Compute the products that rules refer to, side by side; return them by name, and whether all are there."""
-        factors: dict[str, list[tuple[Opcode, Value, Value]]] = {}
+        cases: dict[str, dict[Opcode, tuple[Value, Value, Value]]] = {}
         for which in Opcode:
             for product in command_products(which, self.config):
-                factors.setdefault(product.name, []).append((which, *map(Value.cast, product.factors(views[which]))))
+                terms = (*product.factors(views[which]), product.addend(views[which]))
+                cases.setdefault(product.name, {})[which] = tuple(map(Value.cast, terms))
         found: dict[str, Value] = {}
         done: list[Value] = []
-        for name, cases in factors.items():
-            step_width = max(len(step) for _, _, step in cases)
-            m.submodules[name] = multiplier = ShiftMultiplier(factor_width=FACTOR_WIDTH, step_width=step_width)
+        for name, terms_of in cases.items():
+            _, step_width, addend_width = (max(map(len, terms)) for terms in zip(*terms_of.values(), strict=True))
+            m.submodules[name] = multiplier = ShiftMultiplier(factor_width=FACTOR_WIDTH, step_width=step_width, addend_width=addend_width)
             with m.Switch(opcode):
-                for which, factor, step in cases:
+                for which, (factor, step, addend) in terms_of.items():
                     with m.Case(which):
-                        m.d.comb += [multiplier.i_factor.eq(factor), multiplier.i_step.eq(step)]
+                        m.d.comb += [multiplier.i_factor.eq(factor), multiplier.i_step.eq(step), multiplier.i_addend.eq(addend)]
             m.d.comb += multiplier.i_start.eq(starts)
             found[name] = multiplier.o_product
             done.append(multiplier.o_done)

@@ -8,35 +8,36 @@ __all__ = ["ShiftMultiplier"]
 
 
 class ShiftMultiplier(wiring.Component):
-    """Compute ``product = factor * step``, adding ``step`` doubled again and again.
+    """Compute ``product = addend + factor * step``, adding ``step`` doubled again and again.
 
     Latency: as many cycles as ``factor`` has bits up to its highest 1, from the cycle after ``i_start``.
     Flow control: none; the product stays until the next start.
 
     Parameters
     ----------
-    factor_width, step_width : int
-        Bits of the factors.
+    factor_width, step_width, addend_width : int
+        Bits of the factors, and of the addend.
 
     Members
     -------
     i_start : In
-        Take the factors.
-    i_factor, i_step : In
-        The factors.
+        Take what follows.
+    i_factor, i_step, i_addend : In
+        Factors and addend.
     o_done : Out
         ``o_product`` is the product.
     o_product : Out
         The product.
     """
 
-    def __init__(self, *, factor_width: int, step_width: int):
+    def __init__(self, *, factor_width: int, step_width: int, addend_width: int):
         super().__init__({
             "i_start": In(1),
             "i_factor": In(factor_width),
             "i_step": In(step_width),
+            "i_addend": In(addend_width),
             "o_done": Out(1),
-            "o_product": Out(factor_width + step_width),
+            "o_product": Out(max(factor_width + step_width, addend_width) + 1),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -46,6 +47,6 @@ class ShiftMultiplier(wiring.Component):
         m.d.sync += [bits.eq(bits >> 1), step.eq(step << 1)]
         m.d.sync += self.o_product.eq(self.o_product + Mux(bits[0], step, 0))
         with m.If(self.i_start):
-            m.d.sync += [bits.eq(self.i_factor), step.eq(self.i_step), self.o_product.eq(0)]
+            m.d.sync += [bits.eq(self.i_factor), step.eq(self.i_step), self.o_product.eq(self.i_addend)]
         m.d.comb += self.o_done.eq(bits == 0)
         return m

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from crisp.arch import UNIT_BYTES, ErrorCode, MemoryWindow, Program, register
+from crisp.arch.command_stream import MemoryRange
 from crisp.arch.registers import wide_registers
-from crisp.golden.command_check import Fault, MemoryRange, check_list
+from crisp.golden.command_check import Fault, check_list
 from crisp.runtime.driver import place_windows
 from crisp_sim.machine import MachineSimulator
 

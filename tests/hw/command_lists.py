@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from crisp.arch import EXECUTE, LOAD, STORE, Config, ExecuteKind, LoadTarget, MemoryWindow, Opcode, Sharing
 from crisp.arch.command_rules import COMMAND_WORDS, READABLE, WRITABLE
+from crisp.arch.command_stream import MemoryRange
 from crisp.arch.loads import PATCH_ROW_BYTES, element_bytes, offset_steps, target_depth
-from crisp.golden.command_check import MemoryRange
 
 __all__ = ["WINDOWS", "damage", "end", "random_commands", "random_execute", "random_load", "random_store", "to_bytes"]
 

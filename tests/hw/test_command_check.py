@@ -58,7 +58,7 @@ class Checks:
         if opcode is Opcode.EXECUTE:
             units = {"units_before": word & ((1 << EXECUTE.width - UNIT_WIDTH) - 1), "last_unit": word >> EXECUTE.width - UNIT_WIDTH}
         golden = CommandChecker(self.config, WINDOWS)
-        golden.issued = dict(issued)
+        golden.checker.issued = dict(issued)
         expected, rule = golden.check(opcode, word)
         self.source.send([{**units, "opcode": opcode, "tag": tag}])
 

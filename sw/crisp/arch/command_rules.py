@@ -68,7 +68,7 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """A product that rules refer to.
+    """A product, and what is added to it, that rules refer to: mostly where something ends.
 
     Parameters
     ----------
@@ -76,10 +76,18 @@ class Product:
         Its name.
     factors : callable
         ``factors(fields)`` gives both, the first one of at most 16 bits, of which only those count.
+    addend : callable
+        ``addend(fields)`` gives what is added.
     """
 
     name: str
     factors: Callable[[Any], tuple[Any, Any]]
+    addend: Callable[[Any], Any] = lambda fields: 0
+
+    def value(self, fields: Any) -> int:
+        """Compute it of integers."""
+        factor, step = self.factors(fields)
+        return (factor & 0xFFFF) * step + self.addend(fields)
 
 
 def command_products(opcode: Opcode, config: Config) -> tuple[Product, ...]:
@@ -92,26 +100,39 @@ def command_products(opcode: Opcode, config: Config) -> tuple[Product, ...]:
     config : Config
         The machine.
     """
+    word_bits = log2(config.group_size)
+
+    def ends(tensor: str) -> tuple[Product, ...]:
+        """Where a tensor of results ends: its last row tile, the words of that, and those of a whole one."""
+
+        def field(f: Any, name: str) -> Any:
+            return getattr(f, f"{tensor}_{name}")
+
+        return (
+            Product(
+                f"{tensor}_tile_end",
+                lambda f: (last_tile(f, config), field(f, "tile_stride")),
+                lambda f: field(f, "base") + field(f, "ring"),
+            ),
+            Product(f"{tensor}_last_words", lambda f: (last_word(f, config), field(f, "pitch"))),
+            Product(f"{tensor}_all_words", lambda f: (config.tile_words - 1, field(f, "pitch"))),
+        )
+
     match opcode:
         case Opcode.LOAD:
             return (
-                Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
-                Product("row_reach", lambda f: (f.rows - 1, f.destination_stride)),
-                Product("patch_reach", lambda f: (f.patch_words - (f.patch_words != 0), f.destination_stride)),
-                Product("patch_words", lambda f: (f.rows, f.patches)),
+                Product("memory_end", lambda f: (f.rows - 1, f.row_stride), lambda f: f.offset + f.row_bytes),
+                Product("row_end", lambda f: (f.rows - 1, f.destination_stride), lambda f: f.destination + (f.row_bytes >> word_bits)),
+                Product("patch_end", lambda f: (f.patch_words - (f.patch_words != 0), f.destination_stride), lambda f: f.destination),
+                Product("patch_pixels", lambda f: (f.rows, f.patches)),
             )
         case Opcode.STORE:
             return (
-                Product("memory_reach", lambda f: (f.rows - 1, f.row_stride)),
-                Product("row_reach", lambda f: (f.rows - 1, f.source_stride)),
+                Product("memory_end", lambda f: (f.rows - 1, f.row_stride), lambda f: f.offset + f.row_bytes),
+                Product("row_end", lambda f: (f.rows - 1, f.source_stride), lambda f: f.source + (f.row_bytes >> word_bits)),
             )
         case Opcode.EXECUTE:
-            return (
-                Product("output_tile_reach", lambda f: (last_tile(f, config), f.output_tile_stride)),
-                Product("output_word_reach", lambda f: (last_word(f, config), f.output_pitch)),
-                Product("residual_tile_reach", lambda f: (last_tile(f, config), f.residual_tile_stride)),
-                Product("residual_word_reach", lambda f: (last_word(f, config), f.residual_pitch)),
-            )
+            return (*ends("output"), *ends("residual"))
         case Opcode.END:
             return ()
 
@@ -185,7 +206,7 @@ def memory_rules(config: Config, windows: tuple[MemoryWindow, ...]) -> tuple[Rul
             ErrorCode.WINDOW_PERMISSION,
             lambda f, a: is_one_of(f.window, [window for window in MemoryWindow if window not in windows]),
         ),
-        Rule("rows", ErrorCode.WINDOW_RANGE, lambda f, a: exceeds(f.offset + a.memory_reach + f.row_bytes, a.window_size)),
+        Rule("rows", ErrorCode.WINDOW_RANGE, lambda f, a: exceeds(a.memory_end, a.window_size)),
         Rule("window", ErrorCode.WINDOW_RANGE, lambda f, a: exceeds(a.window_base + a.window_size, 1 << MEMORY_ADDRESS_WIDTH)),
     )
 
@@ -237,15 +258,12 @@ def load_rules(config: Config) -> tuple[Rule, ...]:
         Rule(
             "activations destination",
             ErrorCode.BUFFER_RANGE,
-            lambda f, a: (
-                (f.target == LoadTarget.ACTIVATIONS)
-                & exceeds(f.destination + a.row_reach + (f.row_bytes >> log2(config.group_size)), words)
-            ),
+            lambda f, a: (f.target == LoadTarget.ACTIVATIONS) & exceeds(a.row_end, words),
         ),
         Rule(
             "patches destination",
             ErrorCode.BUFFER_RANGE,
-            lambda f, a: (f.target == LoadTarget.PATCHES) & exceeds(f.destination + a.patch_reach + a.patch_words, words),
+            lambda f, a: (f.target == LoadTarget.PATCHES) & exceeds(a.patch_end + a.patch_pixels, words),
         ),
     )
 
@@ -258,11 +276,7 @@ def store_rules(config: Config) -> tuple[Rule, ...]:
         Rule("row_bytes", ErrorCode.ZERO_DIMENSION, lambda f, a: f.row_bytes == 0),
         Rule("row_bytes", ErrorCode.ROW_BYTES, lambda f, a: is_misaligned(f.row_bytes, config.group_size)),
         *memory_rules(config, WRITABLE),
-        Rule(
-            "source",
-            ErrorCode.BUFFER_RANGE,
-            lambda f, a: exceeds(f.source + a.row_reach + (f.row_bytes >> log2(config.group_size)), config.activation_words),
-        ),
+        Rule("source", ErrorCode.BUFFER_RANGE, lambda f, a: exceeds(a.row_end, config.activation_words)),
     )
 
 
@@ -289,10 +303,9 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         """Refuse results that would not end within the buffer: those of the last tile, and of the one before, which has all its words."""
 
         def broken(f: Any, a: Any) -> Any:
-            base, stride, pitch, ring = (getattr(f, f"{tensor}_{name}") for name in ("base", "tile_stride", "pitch", "ring"))
-            plane = base + getattr(a, f"{tensor}_tile_reach")
-            last = exceeds(plane + getattr(a, f"{tensor}_word_reach") + ring, words)
-            before = exceeds(plane - stride + (pitch << log2(config.tile_words)) - pitch + ring, words)
+            tile_end, last_words, all_words = (getattr(a, f"{tensor}_{name}") for name in ("tile_end", "last_words", "all_words"))
+            last = exceeds(tile_end + last_words, words)
+            before = exceeds(tile_end + all_words, words + getattr(f, f"{tensor}_tile_stride"))
             return applies(f) & (last | (is_product(f) & (last_tile(f, config) != 0) & before))
 
         return Rule(f"{tensor}_words", ErrorCode.BUFFER_RANGE, broken)

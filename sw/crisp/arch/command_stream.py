@@ -4,15 +4,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
-from .command_rules import COMMAND_WORDS, command_products, command_rules
+from .command_rules import COMMAND_WORDS, Rule, command_products, command_rules
 from .commands import UNIT_BYTES, MemoryWindow, Opcode
 from .config import Config
 from .errors import FieldError, ProgramError
 
-__all__ = ["Command", "check_commands", "decode_commands"]
-
-#: Queues, each with its count of commands.
-QUEUES = (Opcode.LOAD, Opcode.EXECUTE, Opcode.STORE)
+__all__ = ["Command", "MemoryRange", "RuleChecker", "check_commands", "decode_commands", "first_broken"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +39,59 @@ class Command:
             When a reserved bit is set.
         """
         return COMMAND_WORDS[self.opcode].unpack(self.word)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryRange:
+    """A memory window as the host has set it.
+
+    Parameters
+    ----------
+    base : int
+        Address of its first byte.
+    size : int
+        Bytes.
+    """
+
+    base: int
+    size: int
+
+
+class RuleChecker:
+    """Holds commands against the rules, one by one in the order of the list.
+
+    Parameters
+    ----------
+    config : Config
+        The machine.
+    windows : mapping
+        `MemoryRange` of every `MemoryWindow`.
+    """
+
+    def __init__(self, config: Config, windows: Mapping[MemoryWindow, MemoryRange]) -> None:
+        self.windows = windows
+        self.rules = {opcode: command_rules(opcode, config) for opcode in Opcode}
+        self.products = {opcode: command_products(opcode, config) for opcode in Opcode}
+        self.issued = dict.fromkeys((Opcode.LOAD, Opcode.EXECUTE, Opcode.STORE), 0)
+
+    def check(self, opcode: Opcode, fields: Mapping[str, int]) -> Rule | None:
+        """Return the first rule that the next command breaks, None when it breaks none."""
+        values = SimpleNamespace(**fields)
+        around = SimpleNamespace(**{f"issued_{queue.name.lower()}": count % (1 << 16) for queue, count in self.issued.items()})
+        for product in self.products[opcode]:
+            setattr(around, product.name, product.value(values))
+        if opcode in (Opcode.LOAD, Opcode.STORE):
+            window = self.windows[MemoryWindow(fields["window"])]
+            around.window_base, around.window_size = window.base, window.size
+        found = first_broken(self.rules[opcode], values, around)
+        if found is None and opcode in self.issued:
+            self.issued[opcode] += 1
+        return found
+
+
+def first_broken(rules: tuple[Rule, ...], fields: SimpleNamespace, around: SimpleNamespace) -> Rule | None:
+    """Return the first rule that is broken, None when none is."""
+    return next((rule for rule in rules if rule.broken(fields, around)), None)
 
 
 def decode_commands(data: bytes) -> Iterator[Command]:
@@ -94,36 +144,17 @@ def check_commands(data: bytes, config: Config, window_bytes: Mapping[MemoryWind
     """
     if len(data) % UNIT_BYTES:
         raise ProgramError(f"COMMANDS: must be whole units of {UNIT_BYTES} bytes, not {len(data)} bytes; compile it again")
-    rules = {opcode: command_rules(opcode, config) for opcode in Opcode}
+    checker = RuleChecker(config, {window: MemoryRange(0, size) for window, size in window_bytes.items()})
     commands = []
-    issued = dict.fromkeys(QUEUES, 0)
     for command in decode_commands(data):
         name = f"COMMANDS: command {command.index} ({command.opcode.name})"
         try:
-            fields = SimpleNamespace(**command.unpack())
+            fields = command.unpack()
         except FieldError as error:
             raise ProgramError(f"{name}: {error}; compile it again") from error
-        around = surroundings(command.opcode, fields, issued, window_bytes, config)
-        for rule in rules[command.opcode]:
-            if rule.broken(fields, around):
-                value = getattr(fields, rule.name.split()[-1], None)
-                raise ProgramError(
-                    f"{name}: {rule.name}{'' if value is None else f' = {value}'}: {rule.code.name}: {rule.code.doc} {rule.code.remedy}"
-                )
-        if command.opcode in issued:
-            issued[command.opcode] += 1
+        if (rule := checker.check(command.opcode, fields)) is not None:
+            field = rule.name.split()[-1]
+            value = f" = {fields[field]}" if field in fields else ""
+            raise ProgramError(f"{name}: {rule.name}{value}: {rule.code.name}: {rule.code.doc} {rule.code.remedy}")
         commands.append(command)
     return commands
-
-
-def surroundings(
-    opcode: Opcode, fields: SimpleNamespace, issued: Mapping[Opcode, int], window_bytes: Mapping[MemoryWindow, int], config: Config
-) -> SimpleNamespace:
-    """Return what the rules compare a command's fields with; windows begin at 0, for their places are not yet known."""
-    around = SimpleNamespace(**{f"issued_{queue.name.lower()}": count % (1 << 16) for queue, count in issued.items()})
-    for product in command_products(opcode, config):
-        small, large = product.factors(fields)
-        setattr(around, product.name, (small & 0xFFFF) * large)
-    if opcode in (Opcode.LOAD, Opcode.STORE):
-        around.window_base, around.window_size = 0, window_bytes[MemoryWindow(fields.window)]
-    return around

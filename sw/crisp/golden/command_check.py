@@ -8,29 +8,10 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
 from crisp.arch import UNIT_BYTES, Config, ErrorCode, MemoryWindow, Opcode
-from crisp.arch.command_rules import COMMAND_WORDS, Rule, command_products, command_rules, list_rules
-from crisp.arch.fields import Word
+from crisp.arch.command_rules import COMMAND_WORDS, list_rules
+from crisp.arch.command_stream import MemoryRange, RuleChecker, first_broken
 
-__all__ = ["CommandChecker", "Fault", "MemoryRange", "check_list"]
-
-#: Queues, each with its count of commands.
-QUEUES = (Opcode.LOAD, Opcode.EXECUTE, Opcode.STORE)
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryRange:
-    """A memory window as the host has set it.
-
-    Parameters
-    ----------
-    base : int
-        Address of its first byte.
-    size : int
-        Bytes.
-    """
-
-    base: int
-    size: int
+__all__ = ["CommandChecker", "Fault", "check_list"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +48,7 @@ class CommandChecker:
     """
 
     def __init__(self, config: Config, windows: Mapping[MemoryWindow, MemoryRange]) -> None:
-        self.windows = windows
-        self.rules = {opcode: command_rules(opcode, config) for opcode in Opcode}
-        self.products = {opcode: command_products(opcode, config) for opcode in Opcode}
-        self.issued = dict.fromkeys(QUEUES, 0)
+        self.checker = RuleChecker(config, windows)
 
     def check(self, opcode: Opcode, word: int) -> tuple[ErrorCode, str]:
         """Check the next command.
@@ -92,35 +70,8 @@ class CommandChecker:
         layout = COMMAND_WORDS[opcode]
         if word >> layout.used:
             return ErrorCode.RESERVED, "reserved"
-        fields = raw_fields(layout, word)
-        around = SimpleNamespace(
-            issued_load=self.issued[Opcode.LOAD] % (1 << 16),
-            issued_execute=self.issued[Opcode.EXECUTE] % (1 << 16),
-            issued_store=self.issued[Opcode.STORE] % (1 << 16),
-        )
-        for product in self.products[opcode]:
-            small, large = product.factors(fields)
-            setattr(around, product.name, (small & 0xFFFF) * large)
-        if opcode in (Opcode.LOAD, Opcode.STORE):
-            window = self.windows[MemoryWindow(fields.window)]
-            around.window_base, around.window_size = window.base, window.size
-        found = first_broken(self.rules[opcode], fields, around)
-        if found[0] is ErrorCode.NONE and opcode in self.issued:
-            self.issued[opcode] += 1
-        return found
-
-
-def first_broken(rules: tuple[Rule, ...], fields: SimpleNamespace, around: SimpleNamespace) -> tuple[ErrorCode, str]:
-    """Return code and name of the first rule that is broken; `ErrorCode.NONE` when none is."""
-    for rule in rules:
-        if rule.broken(fields, around):
-            return rule.code, rule.name
-    return ErrorCode.NONE, ""
-
-
-def raw_fields(layout: Word, word: int) -> SimpleNamespace:
-    """Return the fields of a word as attributes, whatever its reserved bits are."""
-    return SimpleNamespace(**layout.unpack(word & ((1 << layout.used) - 1)))
+        rule = self.checker.check(opcode, layout.unpack(word))
+        return (ErrorCode.NONE, "") if rule is None else (rule.code, rule.name)
 
 
 def split_list(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -159,9 +110,9 @@ def check_list(
     first = program.base + command_offset
     fields = SimpleNamespace(command_offset=command_offset, command_units=command_units)
     around = SimpleNamespace(window_base=program.base, window_size=program.size)
-    code, rule = first_broken(list_rules(config), fields, around)
-    if code is not ErrorCode.NONE:
-        return Fault(code, rule, 0, first)
+    broken = first_broken(list_rules(config), fields, around)
+    if broken is not None:
+        return Fault(broken.code, broken.name, 0, first)
 
     data = memory[command_offset : command_offset + command_units * UNIT_BYTES]
     checker = CommandChecker(config, windows)

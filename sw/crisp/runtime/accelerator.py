@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from crisp.arch import UNIT_BYTES, Config, Program
-from crisp.golden.command_check import MemoryRange, check_list
+from crisp.arch.command_stream import MemoryRange
+from crisp.golden.command_check import check_list
 from crisp.golden.machine import run_program
 
 from .driver import Device, Driver, place_windows

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from crisp.arch import UNIT_BYTES, Config, ErrorCode, MemoryWindow, Opcode, decode_commands
+from crisp.arch.command_stream import MemoryRange
 from crisp.arch.registers import MAGIC, REGISTERS, VERSION_MAJOR, Access, register, wide_registers
-from crisp.golden.command_check import MemoryRange, check_list
+from crisp.golden.command_check import check_list
 from crisp.golden.machine import Machine
 from crisp.golden.on_chip import OnChip
 
