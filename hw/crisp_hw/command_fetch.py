@@ -22,7 +22,7 @@ class CommandFetch(wiring.Component):
     The list is looked at first: that it is not empty, begins at a bus word, and lies in the window. It begins after reset by itself,
     and after END or an error it is quiet until reset.
 
-    Latency: two cycles from reset to the first transfer, one from the last beat of a command to the command. Throughput: a unit of 256 bits
+    Latency: two cycles from reset to the first transfer, two from the last beat of a command to the command. Throughput: a unit of 256 bits
     takes as many cycles as it has bus words, but at least one, and a command one more. Flow control: streams.
 
     Parameters
@@ -94,16 +94,20 @@ class CommandFetch(wiring.Component):
             m.d.sync += [address.eq(address + chunk_units * UNIT_BYTES), units_to_ask.eq(units_to_ask - chunk_units)]
             m.d.sync += asked.eq(is_last_chunk)
 
-        # Beats to pieces that a unit has a whole number of.
+        # A beat in a register, for the reader's queue is slow; then pieces of it, that a unit has a whole number of.
         piece_width = min(self.config.axi_data_width, UNIT_WIDTH)
         pieces = self.config.axi_data_width // piece_width
+        beat = Signal(self.config.axi_data_width)
+        beat_valid = Signal()
         piece = Signal(piece_width)
         select = Signal(range(pieces))
         takes = Signal()
-        m.d.comb += piece.eq(self.i_beats.payload.data.word_select(select, piece_width))
-        m.d.comb += self.i_beats.ready.eq(takes & (select == pieces - 1))
+        m.d.comb += piece.eq(beat.word_select(select, piece_width))
+        m.d.comb += self.i_beats.ready.eq(~beat_valid | (takes & (select == pieces - 1)))
         with m.If(takes):
             m.d.sync += select.eq(select + 1)
+        with m.If(self.i_beats.ready):
+            m.d.sync += [beat.eq(self.i_beats.payload.data), beat_valid.eq(self.i_beats.valid)]
 
         # Pieces to commands: each moves those before it down, so that the last unit stands at the top.
         is_first = Signal(init=1)
@@ -119,8 +123,8 @@ class CommandFetch(wiring.Component):
                     m.d.comb += [is_known.eq(1), units.eq(COMMAND_WORDS[known].width // UNIT_WIDTH)]
         m.d.comb += fits.eq(units <= units_left)
         starts = Signal()
-        m.d.comb += starts.eq(self.i_beats.valid & is_first & ~self.o_command.valid & ~quiet)
-        m.d.comb += takes.eq(self.i_beats.valid & ~self.o_command.valid & ~quiet & (~is_first | (is_known & fits)))
+        m.d.comb += starts.eq(beat_valid & is_first & ~self.o_command.valid & ~quiet)
+        m.d.comb += takes.eq(beat_valid & ~self.o_command.valid & ~quiet & (~is_first | (is_known & fits)))
         with m.If(takes):
             m.d.sync += Cat(command.units_before, command.last_unit).eq(Cat(command.units_before, command.last_unit, piece)[piece_width:])
             with m.If(is_first):

@@ -125,6 +125,7 @@ def command_products(opcode: Opcode, config: Config) -> tuple[Product, ...]:
                 Product("row_end", lambda f: (f.rows - 1, f.destination_stride), lambda f: f.destination + (f.row_bytes >> word_bits)),
                 Product("patch_end", lambda f: (f.patch_words - (f.patch_words != 0), f.destination_stride), lambda f: f.destination),
                 Product("patch_pixels", lambda f: (f.rows, f.patches)),
+                Product("step_words", lambda f: (0, 0), lambda f: words_of_steps(config.weight_buffer_depth - f.destination, config)),
             )
         case Opcode.STORE:
             return (
@@ -148,6 +149,12 @@ def any_of(conditions: Iterable[Any]) -> Any:
 def log2(power: int) -> int:
     """Return the logarithm of a power of two: shifts are what both sides share."""
     return power.bit_length() - 1
+
+
+def words_of_steps(steps: Any, config: Config) -> Any:
+    """Return the words in memory of so many steps: one each, and one of offsets for every few."""
+    together = offset_steps(config.group_size)
+    return steps + ((steps + together - 1) >> log2(together))
 
 
 def either(condition: Any, yes: Any, no: Any) -> Any:
@@ -214,15 +221,12 @@ def memory_rules(config: Config, windows: tuple[MemoryWindow, ...]) -> tuple[Rul
 def load_rules(config: Config) -> tuple[Rule, ...]:
     """Return the rules of LOAD."""
     words = config.activation_words
-    together = offset_steps(config.group_size)
 
-    def fits(f: Any, target: LoadTarget) -> Any:
-        """Bytes that fit a buffer behind the destination, as a condition on the bytes that come."""
+    def is_too_long(f: Any, a: Any, target: LoadTarget) -> Any:
+        """Tell whether more bytes come than the buffer has room for behind the destination."""
         size, depth = element_bytes(target, config), target_depth(target, config)
         if target is LoadTarget.STEPS:
-            # `room` steps take that many words, and a word of offsets for every `together` of them.
-            room = depth - f.destination
-            return (f.destination > depth) | (f.row_bytes > size * (room + ((room + together - 1) >> log2(together))))
+            return (f.destination > depth) | (f.row_bytes > size * a.step_words)
         return f.destination * size + f.row_bytes > depth * size
 
     flat = [target for target in LoadTarget if target not in PLANES]
@@ -251,7 +255,7 @@ def load_rules(config: Config) -> tuple[Rule, ...]:
             Rule(
                 f"{target.name.lower()} destination",
                 ErrorCode.BUFFER_RANGE,
-                lambda f, a, target=target: (f.target == target) & fits(f, target),  # type: ignore[misc]
+                lambda f, a, target=target: (f.target == target) & is_too_long(f, a, target),  # type: ignore[misc]
             )
             for target in flat
         ),
