@@ -10,9 +10,13 @@ from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
 from crisp.report import Comparison, markdown_table
+from crisp.report.chart import pattern_text
 from crisp.report.table import layer_markdown
 
 __all__ = ["DocumentError", "write_documents"]
+
+#: Density at which the speed-ups of single layers are told.
+SPARSEST = 0.07
 
 #: Multipliers of the largest ECP5, LFE5U-85F.
 ECP5_MULTIPLIERS = 156
@@ -69,7 +73,7 @@ def readme(root: Path) -> str:
     return text
 
 
-def load(root: Path, name: str) -> dict[str, Any]:
+def load(root: Path, name: str) -> Any:
     """Read a result."""
     path = root / "results" / f"{name}.json"
     if not path.is_file():
@@ -82,15 +86,86 @@ def demo_section(root: Path) -> str:
     record = load(root, "demo")
     comparison, size = Comparison.from_dict(record), record["config"]
     accuracy = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in record["accuracy"].items())
-    equal = "Every output bit of the RTL equals the golden model's." if comparison.bits_equal else "RTL and golden model differ."
+    equal = (
+        "Every output byte of the RTL, of the networks and of each layer, equals the golden model's."
+        if comparison.bits_equal
+        else "RTL and golden model differ."
+    )
     return (
         f"`{record['command']}`: {record['network']} on {record['data']} for {', '.join(record['classes'])}, "
-        f"{record['sparsity']:.1%} of the pruned layers' weights zero ({record['pattern']}), {record['images']} images, "
-        f"{size['rows']}x{size['columns']} array, {size['on_chip_bytes'] // 1024} KiB on chip. {equal}\n\n"
+        f"{record['sparsity']:.1%} of the pruned layers' weights zero ({record['pattern']}); {record['images']} images, each a run of the "
+        f"whole program; {size['rows']}x{size['columns']} array, {size['on_chip_bytes'] // 1024} KiB on chip, memory bus of "
+        f"{size['axi_data_width']} bits with a latency of {record['memory']['latency']} cycles. {equal}\n\n"
         f"{layer_markdown(comparison)}\n\n"
         f"Top-1 on {record['test_images']:,} test images of these classes: {accuracy}. "
         f"Pruned for {record['prune_seconds']:.0f} s on one core."
     )
+
+
+def networks_section(root: Path) -> str:
+    """Return what whole networks take."""
+    records = load(root, "networks")
+    lines = [
+        (
+            record["network"],
+            f"`{record['config']}`",
+            pattern_text(record),
+            f"{record['cycles']:,}",
+            f"{record['utilization']:.1%}",
+            "" if record["speedup_over_dense"] is None else f"{record['speedup_over_dense']:.2f}",
+            f"{record['dense_macs'] / record['kept_macs']:.2f}",
+            f"{record['dram_bytes'] / 1e6:,.2f}",
+            f"{record['dram_bytes'] / record['compulsory_bytes']:.2f}",
+            f"{record['simulation_seconds']:,.0f} s",
+            "yes" if record["bits_equal"] else "NO",
+        )
+        for record in records
+    ]
+    headings = (
+        "network",
+        "machine",
+        "pattern",
+        "cycles",
+        "utilization",
+        "speed-up",
+        "dense / kept MACs",
+        "MB on the bus",
+        "of compulsory",
+        "simulated in",
+        "bytes equal",
+    )
+    return markdown_table(headings, lines) + "\n\n" + networks_notes(records)
+
+
+def networks_notes(records: list[dict[str, Any]]) -> str:
+    """Return what the table of networks does not say."""
+    memory = records[0]["memory"]
+    configs = {record["config"]: record for record in records}
+    machines = "; ".join(
+        f"`{name}` has {record['on_chip_bytes'] // 1024} KiB on chip and a bus of {record['axi_bits']} bits"
+        for name, record in configs.items()
+    )
+    trained = ", ".join(dict.fromkeys(record["network"] for record in records if record["weights"] == "trained"))
+    notes = [
+        f"{machines}. Memory moves {memory['bandwidth']:g} beats a cycle, reads and writes together, and answers after "
+        f"{memory['latency']} cycles. Compulsory are weights as packed, input and output once, and each tensor larger than the activation "
+        f"buffer once out and once in; layers that are computed together need less. Trained weights: {trained or 'none'}; all others have "
+        f"their seeded initial ones."
+    ]
+    notes += [
+        f"Of {record['network']} on `{record['config']}` at {record['density']:.1%} the {spread['layers']} convolutions with at least 64 "
+        f"channels and 64 inputs are {spread['least']:.1f} to {spread['largest']:.1f} times faster than dense, half of them more than "
+        f"{spread['median']:.1f}; [results/layers.json](results/layers.json) has every layer."
+        for record in records
+        if (spread := record["large_layer_speedups"]) and record["asked_density"] == SPARSEST
+    ]
+    notes += [
+        f"The depthwise convolutions of {record['network']} on `{record['config']}` use {record['depthwise_utilization']:.1%} of the "
+        f"multipliers ({pattern_text(record)})."
+        for record in records
+        if record["depthwise_utilization"] is not None and record["asked_density"] == 0.1
+    ]
+    return "\n\n".join([notes[0], "\n".join(notes[1:])]).strip()
 
 
 def steady_state_section(root: Path) -> str:
@@ -124,8 +199,9 @@ def configurations_section(root: Path) -> str:
                 f"{record['fmax_mhz']:.0f} MHz",
             )
         size = f"{config.rows}x{config.columns}"
-        lines.append((f"`{name}`", size, f"{config.group_size}", f"{config.drain_rows}", f"{config.on_chip_bytes / 1024:.0f} KiB", *area))
-    headings = ("preset", "array", "M", "rows drained", "on chip", "LUT4", "FF", "DSP", "block RAM", "Fmax")
+        memory = (f"{config.on_chip_bytes / 1024:.0f} KiB", f"{config.axi_data_width}")
+        lines.append((f"`{name}`", size, f"{config.group_size}", f"{config.drain_rows}", *memory, *area))
+    headings = ("preset", "array", "M", "rows drained", "on chip", "bus bits", "LUT4", "FF", "DSP", "block RAM", "Fmax")
     return markdown_table(headings, lines)
 
 
@@ -139,6 +215,7 @@ def simulation_section(root: Path) -> str:
 #: Generated parts of the README by name.
 SECTIONS: dict[str, Callable[[Path], str]] = {
     "demo": demo_section,
+    "networks": networks_section,
     "steady state": steady_state_section,
     "configurations": configurations_section,
     "simulation": simulation_section,

@@ -26,10 +26,10 @@ from crisp.data import load_dataset, load_pictures, normalize, normalize_colours
 from crisp.networks import NETWORKS, NetworkError, Sparsity, build_network
 from crisp.progress import Report, draw_progress, silent
 from crisp.quantize import export_onnx
-from crisp.report import provenance, write_json, write_json_lines
+from crisp.report import draw_networks, provenance, write_json, write_json_lines
 from crisp.runtime import Accelerator, LayerReport
 
-__all__ = ["Case", "bench_cases", "compulsory_bytes", "measure", "read_records", "select_cases", "with_speedups"]
+__all__ = ["Case", "bench_cases", "compulsory_bytes", "least_bytes", "measure", "read_records", "select_cases", "with_speedups"]
 
 #: Networks that are measured, those that take longest first: two run at a time.
 MEASURED = ("vgg16-224", "resnet50-224", "efficientnet-lite0-224", "mobilenetv2-224", "resnet50-32", "resnet20-fashion")
@@ -120,7 +120,7 @@ def select_cases(networks: Sequence[str] = (), configs: Sequence[str] = (), dens
     for density in sorted(densities or (*DENSITIES, SPARSEST), reverse=True):
         for network in networks or MEASURED:
             for config in configs or ("default", *ON_OTHERS):
-                is_shown = network in ON_OTHERS.get(config, MEASURED) or (networks and configs)
+                is_shown = network in ON_OTHERS.get(config, networks or MEASURED) or (networks and configs)
                 is_large = density != SPARSEST or network.startswith("resnet50") or densities
                 if is_shown and is_large:
                     cases.append(Case(network=network, config=config, density=density))
@@ -222,6 +222,7 @@ def measure(case: Case, seed: int, known: Mapping[str, str] | None = None, tell:
         "kept_macs": kept,
         "utilization": kept / (config.macs * cycles),
         "dram_bytes": result.counters["bytes_read"] + result.counters["bytes_written"],
+        "least_bytes": least_bytes(compilation),
         "compulsory_bytes": compulsory_bytes(compilation),
         "bits_equal": run.bits_equal,
         "simulation_seconds": round(result.seconds, 1),
@@ -253,25 +254,29 @@ def depthwise_utilization(layers: Sequence[Mapping[str, Any]], config: Config) -
     return sum(layer["macs"] for layer in depthwise) / (config.macs * cycles) if cycles else None
 
 
-def compulsory_bytes(compilation: Compilation) -> int:
-    """Return the bytes that must go over the bus however well a network is scheduled, layer by layer.
+def least_bytes(compilation: Compilation) -> int:
+    """Return the bytes that must go over the bus however much is kept on chip.
 
-    These are the network's input and output once, its weights once as they are packed (values and offsets; neither counts nor indices nor
-    scales nor commands), and each tensor between layers that is larger than the whole activation buffer once out and once in. Layers that
-    are computed together, stripe by stripe, can do with less, since a tensor between them is never there as a whole.
+    These are the network's input and output once, and its weights once as they are packed: values and offsets, neither counts nor
+    indices nor scales nor commands.
+    """
+    plan = compilation.plan
+    weighted = [operator for operator in plan.operators if operator.kind in (Kind.PRODUCT, Kind.DEPTHWISE) and operator.macs]
+    weights = sum(len(chunk.steps) for operator in weighted for chunk in plan.chunks[operator.name])
+    return weights + sum(tensor.pixels * tensor.channels for tensor in (plan.source, plan.operators[-1].output))
+
+
+def compulsory_bytes(compilation: Compilation) -> int:
+    """Return the bytes that must go over the bus where one layer is computed after the other.
+
+    These are `least_bytes`, and each tensor between layers that is larger than the whole activation buffer once out and once in. Where
+    layers are computed together, stripe by stripe, such a tensor is never there as a whole, and it can be less.
     """
     plan = compilation.plan
     group, room = plan.config.group_size, plan.config.activation_words
-    source, output = plan.source, plan.operators[-1].output
-    weights = sum(
-        len(chunk.steps)
-        for operator in plan.operators
-        if operator.kind in (Kind.PRODUCT, Kind.DEPTHWISE) and operator.macs
-        for chunk in plan.chunks[operator.name]
-    )
-    large = [operator.output for operator in plan.operators[:-1] if operator.output.planes(group) * operator.output.pixels > room]
-    ends = sum(tensor.pixels * tensor.channels for tensor in (source, output))
-    return weights + ends + 2 * sum(tensor.pixels * tensor.channels for tensor in large)
+    inner = [operator.output for operator in plan.operators[:-1]]
+    large = [tensor for tensor in inner if tensor.planes(group) * tensor.pixels > room]
+    return least_bytes(compilation) + 2 * sum(tensor.pixels * tensor.channels for tensor in large)
 
 
 def describe_layer(operator: Operator, layer: LayerReport) -> dict[str, Any]:
@@ -343,7 +348,9 @@ def measure_safely(case: Case, seed: int, known: Mapping[str, str] | None, tell:
 
 
 def bench_cases(cases: Sequence[Case], output: Path, console: Console, *, seed: int = 1, jobs: int = 1) -> None:
-    """Measure cases, and write each record as soon as there is one: ``networks.json``, and ``layers.json`` with a layer a line.
+    """Measure cases, and write each record as soon as there is one.
+
+    ``networks.json`` has the records, ``layers.json`` their layers, one a line, ``networks.png`` a chart.
 
     Parameters
     ----------
@@ -424,4 +431,5 @@ def write_records(output: Path, records: Iterable[dict[str, Any]]) -> None:
     result = sorted(with_speedups(records), key=lambda record: (places[record["network"]], record["config"], -record["asked_density"]))
     layers = [{**{name: record[name] for name in KEY}, **layer} for record in result for layer in record["layers"]]
     write_json_lines(output / "layers.json", layers)
+    draw_networks(result, output / "networks.png")
     write_json(output / "networks.json", [{name: value for name, value in record.items() if name != "layers"} for record in result])

@@ -1,6 +1,6 @@
 """What was measured: records that JSON can hold, tables, charts."""
 
-from .chart import draw_layers
+from .chart import draw_layers, draw_networks
 from .provenance import provenance, write_json, write_json_lines
 from .records import Comparison, LayerRecord
 from .table import accuracy_table, layer_table, markdown_table
@@ -10,6 +10,7 @@ __all__ = [
     "LayerRecord",
     "accuracy_table",
     "draw_layers",
+    "draw_networks",
     "layer_table",
     "markdown_table",
     "provenance",

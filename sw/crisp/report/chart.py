@@ -1,11 +1,17 @@
-"""Pictures of a comparison."""
+"""Pictures of what was measured."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .records import Comparison
 
-__all__ = ["draw_layers"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_layers", "draw_networks"]
 
 DENSE, SPARSE, LIMIT = "#b8c0c8", "#1f77b4", "#d95f02"
 
@@ -44,12 +50,63 @@ def draw_layers(comparison: Comparison, title: str, path: Path) -> None:
     right.scatter(limits, list(places), marker="|", s=160, linewidths=2, color=LIMIT, label="1 / density", zorder=3)
     right.set_xlabel(f"speed-up: {comparison.speedup:.2f} in all; 1 / density: {1 / comparison.density:.2f}")
     right.legend(loc="upper right")
-    for axes in (left, right):
-        axes.margins(y=0.01)
-        axes.grid(axis="x", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    left.invert_yaxis()
+    save(figure, (left, right), path)
+
+
+def draw_networks(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw utilization and speed-up of whole networks, a bar a pattern, beside what skipping alone could give.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        Records of `crisp.network_bench`, sorted.
+    path : Path
+        PNG file to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [f"{record['network']}, {record['config']}, {pattern_text(record)}" for record in records]
+    colours = [DENSE if record["asked_density"] == 1 else SPARSE for record in records]
+    # A gap between networks.
+    places: list[float] = []
+    for number, record in enumerate(records):
+        is_new = number > 0 and (record["network"], record["config"]) != (records[number - 1]["network"], records[number - 1]["config"])
+        places.append(places[-1] + (1.6 if is_new else 1.0) if places else 0.0)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 0.3 * (places[-1] + 1) + 1.6), sharey=True, layout="constrained")
+
+    left.barh(places, [record["utilization"] for record in records], 0.8, color=colours)
+    left.set_yticks(places, names)
+    left.set_xlim(0, 1)
+    left.set_xlabel("utilization: kept MACs / (multipliers x cycles), memory included")
+
+    shown = [(place, record) for place, record in zip(places, records, strict=True) if record["speedup_over_dense"] is not None]
+    right.barh([place for place, _ in shown], [record["speedup_over_dense"] for _, record in shown], 0.8, color=SPARSE, label="speed-up")
+    limits = [record["dense_macs"] / record["kept_macs"] for _, record in shown]
+    right.scatter(limits, [place for place, _ in shown], marker="|", s=160, linewidths=2, color=LIMIT, label="dense / kept MACs", zorder=3)
+    right.set_xlabel("speed-up over the dense network on the same machine")
+    right.legend(loc="upper right")
 
     left.invert_yaxis()
+    save(figure, (left, right), path)
+
+
+def pattern_text(record: Mapping[str, Any]) -> str:
+    """Return the pattern of a network's record in a few characters."""
+    return "dense" if record["asked_density"] == 1 else f"{record['pattern']} at {record['density']:.1%}"
+
+
+def save(figure: "Figure", axes: "Sequence[Axes]", path: Path) -> None:
+    """Finish a figure of bars and write it."""
+    import matplotlib.pyplot as plt
+
+    for part in axes:
+        part.margins(y=0.01)
+        part.grid(axis="x", alpha=0.3)
+        part.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part.png")
     figure.savefig(temporary, dpi=120)
