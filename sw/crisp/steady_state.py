@@ -151,6 +151,7 @@ def measure_steady_state(
     for n in choices:
         for absent in ABSENT:
             layer = steady_layer(config, n, absent, seed=seed)
+            pattern = layer.packed.pattern
             once, twice = (run_layer(accelerator, layer, pixel_tiles * times, seed) for times in (1, 2))
             yield SteadyState(
                 n=str(n),
@@ -158,7 +159,7 @@ def measure_steady_state(
                 absent=absent,
                 tile_steps=layer.steps // layer.packed.row_tiles,
                 steps=layer.steps * pixel_tiles,
-                window_words=sum(layer.packed.pattern.column_groups[column] for column in layer.packed.pattern.used_columns) * pixel_tiles,
+                window_words=int(sum(pattern.column_groups[column] for column in pattern.used_columns)) * pixel_tiles,
                 counters={name: twice[name] - once[name] for name in once},
             )
 

@@ -17,6 +17,7 @@ from crisp.arch import Program
 from crisp.cli import app
 from crisp.run import RunError, RunOptions, read_inputs, run_file
 from crisp.runtime import Accelerator
+from crisp_sim.machine import MemoryModel
 
 PROGRAM = make_program()
 
@@ -44,6 +45,27 @@ def test_int8_in_int8_out(folder: Path) -> None:
     assert [layer["name"] for layer in record["layers"]] == ["conv", "output"]
     assert record["outputs"]["result"] == {"shape": [1, 5, 7, 6], "scale": 0.5, "zero_point": 3}
     assert record["command"] == f"crisp run {folder / 'small.crisp'} --backend golden"
+
+
+def test_on_the_simulated_machine(folder: Path) -> None:
+    options = RunOptions(
+        program=folder / "small.crisp",
+        inputs=[str(folder / "x.npy")],
+        outputs=[f"result={folder / 'y.npy'}"],
+        record=folder / "s.json",
+        check=True,
+        memory=MemoryModel(latency=3),
+        trace=folder / "waves.vcd",
+    )
+    console = Console(record=True, file=io.StringIO(), width=132)
+    assert run_file(options, console)
+    assert (np.load(folder / "y.npy") == EXPECTED).all()
+    assert "small, 4x4 array" in (text := console.export_text())
+    assert "every bit equals the golden machine's" in text
+    record = json.loads((folder / "s.json").read_text())
+    assert record["bits_equal"]
+    assert record["cycles"] == record["counters"]["cycles"] > record["layers"][0]["cycles"] > 0
+    assert "m_axi_araddr" in (folder / "waves.vcd").read_text()
 
 
 def test_real_numbers_are_quantized(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.sw.arch.matrices import PROPERTY
 from tests.sw.arch.programs import TINY, end, load, make_program, tensor
@@ -214,6 +214,37 @@ def test_forging_nothing_changes_nothing() -> None:
 def test_forged_file(data: bytes, message: str) -> None:
     with pytest.raises(ProgramError, match=f"^{re.escape(message)}"):
         Program.from_bytes(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    """List the paths to all parts of a JSON value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, part in inside for found in places(part, (*path, key)))]
+
+
+@settings(PROPERTY, max_examples=600)
+@given(st.data())
+def test_any_meta_is_read_or_refused(data: st.DataObject) -> None:
+    """Whatever stands where in META, a program results that is saved as it was read, or the error is typed."""
+    values = json.loads(meta()[Section.META])
+    path = data.draw(st.sampled_from(places(values)[1:]))
+    part = values
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = data.draw(JSON)
+    forged = forge({Section.META: json.dumps(values).encode()})
+    try:
+        program = Program.from_bytes(forged)
+    except ProgramError:
+        return
+    assert Program.from_bytes(program.to_bytes()) == program
 
 
 def test_tensors_of_a_window_must_not_meet() -> None:
