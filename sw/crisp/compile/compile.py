@@ -12,8 +12,9 @@ from .chunks import cut
 from .errors import CompileError
 from .operator import Operator
 from .order import order_operators
+from .plan import Plan
 from .schedule import NoRoom, Scheduler
-from .segments import Plan, choose_segments
+from .segments import choose_segments
 from .selection import select_operators
 
 __all__ = ["Compilation", "compile_network", "schedule_network"]

@@ -23,7 +23,8 @@ from .buffers import FreeList, Home, Ring
 from .chunks import Chunk, window_runs
 from .cost import array_cycles, walk_pixels
 from .operator import Kind, Operator, Tensor
-from .segments import Plan, Segment, home_pitch
+from .plan import Plan
+from .segments import Segment
 from .stream import CommandStream, Touch
 
 __all__ = ["Constants", "NoRoom", "Place", "Scheduler"]
@@ -169,7 +170,7 @@ class Scheduler:
         stay = {plan.homes[name] for name in segment.kept}
         for name in sorted(names, key=lambda name: (name not in stay, -plan.rings[name])):
             tensor = self.network.tensors[name]
-            pitch, planes = home_pitch(self.network, name, plan.rings[name]), tensor.planes(self.group)
+            pitch, planes = self.network.pitch(name, plan.rings[name]), tensor.planes(self.group)
             if name in segment.loaded:
                 planes = -(-planes // segment.parts)
             base = self.free.take(name, planes * pitch, high=name not in stay)

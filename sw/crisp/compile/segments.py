@@ -7,18 +7,14 @@ found by dynamic programming over the operators, with the set of tensors in memo
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from crisp.arch import CHANNEL, COUNT, ENTRY, Config
-
-from .buffers import Ring
-from .chunks import Chunk
-from .cost import execute_cycles
 from .errors import CompileError
-from .operator import Kind, Operator, Tensor
+from .operator import Kind
+from .plan import Plan
 from .stripes import StripePlan, plan_stripes
 
-__all__ = ["Plan", "Segment", "choose_segments", "home_pitch"]
+__all__ = ["Segment", "choose_segments"]
 
 #: Longest segment that is tried, in operators.
 LONGEST = 18
@@ -34,87 +30,6 @@ BUS_WEIGHT = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-    """Operators, and what is known of the tensors between them.
-
-    Parameters
-    ----------
-    operators : sequence of Operator
-        In order.
-    chunks : dict
-        Chunks of every operator, by its name.
-    source : Tensor
-        The network's input.
-    tensors : dict
-        All tensors by name.
-    config : Config
-        The machine.
-    """
-
-    operators: Sequence[Operator]
-    chunks: dict[str, list[Chunk]]
-    source: Tensor
-    tensors: dict[str, Tensor]
-    config: Config
-
-    def __post_init__(self) -> None:
-        last: dict[str, int] = {}
-        for index, operator in enumerate(self.operators):
-            for name in operator.inputs:
-                last[name] = index
-        last[self.operators[-1].output.name] = len(self.operators)
-        object.__setattr__(self, "last_use", last)
-        object.__setattr__(self, "split", split_tensors(self.operators))
-        object.__setattr__(self, "born", {operator.output.name: index for index, operator in enumerate(self.operators)})
-        object.__setattr__(self, "odd", {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES})
-
-    last_use: dict[str, int] = dataclasses.field(init=False)
-    born: dict[str, int] = dataclasses.field(init=False)
-    odd: set[str] = dataclasses.field(init=False)
-    split: set[str] = dataclasses.field(init=False)
-
-    def is_tight(self, index: int, capacity: int) -> bool:
-        """Tell whether all that is alive around operator ``index`` exceeds ``capacity`` words."""
-        operator = self.operators[index]
-        alive = {name for name in self.tensors if not self.is_external(name) and self.born[name] < index <= self.last_use.get(name, -1)}
-        return whole_words(self, alive | {operator.source.name, operator.output.name}) > capacity
-
-    def is_external(self, name: str) -> bool:
-        """Tell whether a tensor comes from the host: the input, or patches of it."""
-        return name == self.source.name or any(op.patches is not None and op.source.name == name for op in self.operators[:1])
-
-    def row_steps(self, name: str) -> int:
-        """Return the rows that a stripe of ``name`` in memory must be a multiple of, so that it begins at a word of the bus.
-
-        Only what the host brings or fetches has its rows one behind the other in any case.
-        """
-        tensor = self.tensors[name]
-        if not self.is_external(name) and name != self.operators[-1].output.name:
-            return 1
-        step = 1
-        while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
-            step += 1
-        return step
-
-
-def split_tensors(operators: Sequence[Operator]) -> set[str]:
-    """Return the tensors whose even columns shall lie before the odd ones.
-
-    Windows two columns apart meet in half of the banks. That costs time where each of them is used once, in pooling and depthwise
-    convolution; it does not where the even columns are neighbours. An operator computes those of its result first, then the others.
-    """
-    split = set()
-    for operator in operators:
-        name, consumers = operator.output.name, [other for other in operators if operator.output.name in other.inputs]
-        apart = all(
-            other.residual != name and other.kind in (Kind.MAX, Kind.DEPTHWISE) and other.window.stride[1] == 2 for other in consumers
-        )
-        if consumers and apart and operator.kind is not Kind.PLANES and operator.residual is None and operator.output.width % 2 == 0:
-            split.add(name)
-    return split
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Segment:
     """Operators that are computed together.
 
@@ -126,8 +41,8 @@ class Segment:
         Rows of every stripe.
     loaded, stored, kept : frozenset of str
         Tensors that come from memory, go to memory, and stay on chip.
-    before, after : frozenset of str
-        Tensors that lie in memory before and after it.
+    after : frozenset of str
+        Tensors that lie in memory behind it.
     cost : float
         Predicted cost in cycles.
     parts : int
@@ -145,10 +60,48 @@ class Segment:
     parts: int = 1
 
 
-def home_pitch(network: Plan, name: str, rows: int) -> int:
-    """Return the words from one plane of a tensor's ring to the next: odd where planes are read side by side."""
-    pixels = rows * network.tensors[name].width
-    return pixels | 1 if name in network.odd and pixels > 1 else pixels
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Some operators, and where what they read and compute lies: all that their stripes depend on.
+
+    Parameters
+    ----------
+    first, end : int
+        Index of the first operator, and of the one behind the last.
+    loaded, stored, kept : frozenset of str
+        Tensors that come from memory, go to memory, and stay on chip.
+    resident : frozenset of str
+        Tensors that they read, and that lie on chip as a whole.
+    """
+
+    first: int
+    end: int
+    loaded: frozenset[str]
+    stored: frozenset[str]
+    kept: frozenset[str]
+    resident: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """Work in stripes.
+
+    Parameters
+    ----------
+    work : Work
+        The work.
+    plan : StripePlan
+        Rows of every stripe.
+    words : int
+        Words of the activation buffer that it takes, resident tensors not counted.
+    is_ahead : bool
+        Whether the next stripe is loaded, and the one before stored, while one is computed.
+    """
+
+    work: Work
+    plan: StripePlan
+    words: int
+    is_ahead: bool
 
 
 def choose_segments(network: Plan, capacity: int) -> list[Segment]:
@@ -166,8 +119,8 @@ def choose_segments(network: Plan, capacity: int) -> list[Segment]:
     CompileError
         When an operator fits in no way.
     """
-    total = len(network.operators)
-    tight = [network.is_tight(index, capacity) for index in range(total)]
+    choice, total = Choice(network, capacity), len(network.operators)
+    tight = choice.tight
     best: list[dict[frozenset[str], tuple[float, list[Segment]]]] = [{} for _ in range(total + 1)]
     best[0][frozenset()] = (0.0, [])
     for first in range(total):
@@ -180,12 +133,12 @@ def choose_segments(network: Plan, capacity: int) -> list[Segment]:
                 # Several operators share stripes where something is too large, or comes from memory, and little beyond.
                 if (
                     end > first + 1
-                    and not (state & used_by(network, first, end))
+                    and not (state & choice.used(first, end))
                     and not (tight[first] or any(tight[max(first, end - 3) : end]))
                 ):
                     continue
                 found = False
-                for segment in candidates(network, first, end, state, capacity, tight):
+                for segment in choice.candidates(first, end, state):
                     found = True
                     price = cost + segment.cost
                     known = best[end].get(segment.after)
@@ -202,194 +155,159 @@ def choose_segments(network: Plan, capacity: int) -> list[Segment]:
     return min(best[total].values(), key=lambda entry: entry[0])[1]
 
 
-def candidates(network: Plan, first: int, end: int, state: frozenset[str], capacity: int, tight: Sequence[bool]) -> list[Segment]:
-    """Return ways to compute operators ``first`` to ``end`` when the tensors of ``state`` lie in memory."""
-    operators = network.operators[first:end]
-    produced = [operator.output.name for operator in operators]
-    alive = [name for name in produced if network.last_use.get(name, -1) >= end]
-    is_last = end == len(network.operators)
-    choices = (
-        [frozenset(produced[-1:])]
-        if is_last
-        else [frozenset(chosen) for size in range(min(len(alive), 2) + 1) for chosen in itertools.combinations(alive, size)]
-    )
-    used = {name for operator in operators for name in operator.inputs}
-    loaded = frozenset(name for name in used if name in state or network.is_external(name))
-    resident = [
-        name
-        for name in network.tensors
-        if name not in state and not network.is_external(name) and network.born[name] < first <= network.last_use.get(name, -1)
-    ]
-    taken = whole_words(network, resident)
-    segments = []
-    for stored in choices:
-        kept = frozenset(alive) - stored
-        after = frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end and not (is_last and name in stored))
-        if stored and not (is_last and stored == choices[0]) and not any(tight[first : min(end + 4, len(tight))]):
-            continue  # there is room
-        inner = [name for name in (*loaded, *stored) if not network.is_external(name) and not (is_last and name == produced[-1])]
-        if len(operators) > 1 and not inner and whole_words(network, (*produced, *loaded)) <= capacity - taken:
-            continue  # nothing is gained over one operator after the other
-        most = min(max(network.operators[end - 1].output.height, max(op.output.height for op in operators)), STRIPES[-1])
-        if len(operators) == 1 and not loaded and not stored:
+class Choice:
+    """Ways to compute operators together. The same work is met in many states, but looked at once.
+
+    Parameters
+    ----------
+    network : Plan
+        The operators.
+    capacity : int
+        Words of the activation buffer that may be planned with.
+    """
+
+    def __init__(self, network: Plan, capacity: int):
+        self.network = network
+        self.capacity = capacity
+        self.tight = [network.is_tight(index, capacity) for index in range(len(network.operators))]
+        self.layouts: dict[tuple[Work, int, bool], Layout] = {}
+        self.costs: dict[Layout, float] = {}
+
+    def used(self, first: int, end: int) -> set[str]:
+        """Return the tensors that operators read."""
+        return {name for operator in self.network.operators[first:end] for name in operator.inputs}
+
+    def candidates(self, first: int, end: int, state: frozenset[str]) -> Iterable[Segment]:
+        """Yield ways to compute operators ``first`` to ``end`` when the tensors of ``state`` lie in memory."""
+        network = self.network
+        operators, used = network.operators[first:end], self.used(first, end)
+        produced = [operator.output.name for operator in operators]
+        alive = [name for name in produced if network.last_use.get(name, -1) >= end]
+        is_last = end == len(network.operators)
+        choices = (
+            [frozenset(produced[-1:])]
+            if is_last
+            else [frozenset(chosen) for size in range(min(len(alive), 2) + 1) for chosen in itertools.combinations(alive, size)]
+        )
+        loaded = frozenset(name for name in used if name in state or name in network.external)
+        resident = network.resident(first, state)
+        room = self.capacity - network.whole_words(resident)
+        for stored in choices:
+            kept = frozenset(alive) - stored
+            if stored and not is_last and not any(self.tight[first : end + 4]):
+                continue  # there is room
+            inner = [name for name in (*loaded, *stored) if name not in network.external and not (is_last and name == produced[-1])]
+            if len(operators) > 1 and not inner and network.whole_words((*produced, *loaded)) <= room:
+                continue  # nothing is gained over one operator after the other
+            if len(operators) > 1 and network.whole_words(kept) > room:
+                continue
+            work = Work(first, end, loaded, stored, kept, frozenset(resident) & used)
+            after = frozenset() if is_last else frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end)
+            yield from self.segments(work, after, room)
+
+    def segments(self, work: Work, after: frozenset[str], room: int) -> Iterable[Segment]:
+        """Yield segments that do some work in ``room`` words, with the fewest stripes that fit, and with another number."""
+        operators = self.network.operators[work.first : work.end]
+        most = min(max(operator.output.height for operator in operators), STRIPES[-1])
+        if len(operators) == 1 and not work.loaded and not work.stored:
             most = 1
         counts = [count for count in STRIPES if count <= most and (count > 1 or len(operators) == 1)]
-        if len(operators) > 1 and whole_words(network, kept) > capacity - taken:
-            continue
+        if not counts:
+            return
+
+        def fits(count: int, is_ahead: bool) -> bool:
+            layout = self.layout(work, count, is_ahead)
+            return layout.words <= room or self.parts(layout, room) > 1
 
         # Where there is no room to load a stripe while another is computed, each waits for the other.
-        is_ahead = not counts or any(
-            evaluate(network, first, end, count, loaded, stored, kept, resident, after, capacity - taken)
-            for count in counts[:1] + counts[-1:]
-        )
-
-        def attempt(
-            count: int,
-            stored: frozenset[str] = stored,
-            kept: frozenset[str] = kept,
-            after: frozenset[str] = after,
-            is_ahead: bool = is_ahead,
-        ) -> Segment | None:
-            return evaluate(network, first, end, count, loaded, stored, kept, resident, after, capacity - taken, is_ahead=is_ahead)
-
+        is_ahead = fits(counts[0], True) or fits(counts[-1], True)
         # The thinnest stripes need least room. The fewest that fit are sought by halves; then another number is tried, which
         # may divide the rows better.
         low, high = 0, len(counts) - 1
-        if counts and attempt(counts[0]) is None:
+        if not fits(counts[0], is_ahead):
             low = 1
-            if attempt(counts[-1]) is None:
-                continue
+            if not fits(counts[-1], is_ahead):
+                return
             while low < high:
                 middle = (low + high) // 2
-                low, high = (low, middle) if attempt(counts[middle]) is not None else (middle + 1, high)
-        found = (attempt(count) for count in counts[low : low + TRIALS])
-        segments += [segment for segment in found if segment is not None]
-    return segments
+                low, high = (low, middle) if fits(counts[middle], is_ahead) else (middle + 1, high)
+        for count in counts[low : low + TRIALS]:
+            if fits(count, is_ahead):
+                layout = self.layout(work, count, is_ahead)
+                yield Segment(
+                    first=work.first,
+                    end=work.end,
+                    plan=layout.plan,
+                    loaded=work.loaded,
+                    stored=work.stored,
+                    kept=work.kept,
+                    after=after,
+                    cost=self.cost(layout),
+                    parts=self.parts(layout, room),
+                )
 
+    def layout(self, work: Work, stripes: int, is_ahead: bool) -> Layout:
+        """Return some work in stripes."""
+        key = work, stripes, is_ahead
+        if key not in self.layouts:
+            network = self.network
+            operators = network.operators[work.first : work.end]
+            steps = {operator.output.name: operator.row_step for operator in operators if operator.row_step > 1}
+            for name in (*work.loaded, *work.stored):
+                steps[name] = max(steps.get(name, 1), network.row_steps(name))
+            kept, loaded, stored, resident = (
+                {name: network.tensors[name] for name in names} for names in (work.kept, work.loaded, work.stored, work.resident)
+            )
+            plan = plan_stripes(
+                operators,
+                stripes=stripes,
+                kept=kept,
+                loaded=loaded,
+                stored=stored,
+                resident=resident,
+                steps=steps,
+                in_place={
+                    operator.output.name: operator.residual
+                    for index, operator in enumerate(operators, work.first)
+                    if operator.residual is not None and network.last_use[operator.residual] == index
+                },
+                is_ahead=is_ahead,
+            )
+            words = sum(network.words(name, rows) for name, rows in plan.rings.items() if plan.homes[name] == name)
+            self.layouts[key] = Layout(work, plan, words, is_ahead)
+        return self.layouts[key]
 
-def whole_words(network: Plan, names: Iterable[str]) -> int:
-    """Return the words that tensors take as a whole."""
-    tensors, group = network.tensors, network.config.group_size
-    return sum(tensors[name].planes(group) * home_pitch(network, name, tensors[name].height) for name in names)
+    def parts(self, layout: Layout, room: int) -> int:
+        """Return in how many parts the planes of a global average's source are loaded: more than 1 where they do not fit together."""
+        work, network = layout.work, self.network
+        operator = network.operators[work.first]
+        if work.end > work.first + 1 or operator.kind is not Kind.PLANES or not work.loaded:
+            return 1
+        source = operator.source
+        planes, pitch = source.planes(network.config.group_size), network.pitch(source.name, source.height)
+        spare = room - layout.words + planes * pitch
+        return -(-planes // (spare // pitch)) if spare >= pitch else 1
 
-
-def evaluate(
-    network: Plan,
-    first: int,
-    end: int,
-    stripes: int,
-    loaded: frozenset[str],
-    stored: frozenset[str],
-    kept: frozenset[str],
-    resident: Sequence[str],
-    after: frozenset[str],
-    room: int,
-    *,
-    is_ahead: bool = True,
-) -> Segment | None:
-    """Return the segment with ``stripes`` stripes, or None where it does not fit ``room`` words."""
-    config, tensors = network.config, network.tensors
-    operators = network.operators[first:end]
-    steps = {operator.output.name: operator.row_step for operator in operators if operator.row_step > 1}
-    for name in (*loaded, *stored):
-        if tensors[name].height > 1:
-            steps[name] = max(steps.get(name, 1), 1 if name in patched(network) else network.row_steps(name))
-    in_place = {
-        operator.output.name: operator.residual
-        for index, operator in enumerate(operators, first)
-        if operator.residual is not None and network.last_use[operator.residual] == index
-    }
-    plan = plan_stripes(
-        operators,
-        stripes=stripes,
-        kept={name: tensors[name] for name in kept},
-        loaded={name: tensors[name] for name in loaded},
-        stored={name: tensors[name] for name in stored},
-        resident={name: tensors[name] for name in resident},
-        steps=steps,
-        in_place=in_place,
-        is_ahead=is_ahead,
-    )
-    words = 0
-    for name in plan.rings:
-        if plan.homes[name] == name:
-            words += tensors[name].planes(config.group_size) * home_pitch(network, name, plan.rings[name])
-    parts = 1
-    if len(operators) == 1 and operators[0].kind is Kind.PLANES and loaded:
-        source = tensors[operators[0].source.name]
-        planes = source.planes(config.group_size)
-        spare = room - words + planes * home_pitch(network, source.name, source.height)
-        if spare >= home_pitch(network, source.name, source.height):
-            parts = max(1, -(-planes // (spare // home_pitch(network, source.name, source.height))))
-    if words > room and parts == 1:
-        return None
-    compute = 0
-    for operator in operators:
-        for stripe in range(stripes):
-            low, high = plan.rows(operator.output.name, stripe)
-            if high > low:
-                phases = [2 if name in network.split else 1 for name in (operator.source.name, operator.output.name)]
-                compute += sum(execute_cycles(operator, chunk, low, high, config, *phases) for chunk in network.chunks[operator.name])
-    moved = sum(tensors[name].planes(config.group_size) * tensors[name].pixels * config.group_size for name in (*loaded, *stored))
-    weights = sum(chunk.weight_bytes for operator in operators for chunk in network.chunks[operator.name])
-    moved += weights * (stripes if stripes > 1 and not weights_stay(network, operators) else 1)
-    bus = moved / config.beat_bytes
-    # Nothing is computed before the first rows are there; what the last stripe stores, something may be waiting for.
-    start = sum(load_cycles(network, name, plan.rows(name, 0)[1]) for name in loaded)
-    start += sum(load_cycles(network, name, height(plan, name)) for name in stored)
-    return Segment(
-        first,
-        end,
-        plan,
-        loaded,
-        stored,
-        kept,
-        after,
-        (max(compute, bus) if is_ahead else compute + bus) + BUS_WEIGHT * bus + start,
-        parts=parts,
-    )
-
-
-def height(plan: StripePlan, name: str) -> int:
-    """Return the rows of a tensor's last stripe."""
-    low, high = plan.rows(name, plan.stripes - 1)
-    return high - low
-
-
-def load_cycles(network: Plan, name: str, rows: int) -> int:
-    """Return the cycles in which rows of a tensor are loaded or stored: a word a cycle where an image is cut into patches."""
-    tensor, config = network.tensors[name], network.config
-    words = rows * tensor.width * tensor.planes(config.group_size)
-    return words if name in patched(network) else words * config.group_size // config.beat_bytes
-
-
-def used_by(network: Plan, first: int, end: int) -> set[str]:
-    """Return the tensors that operators read."""
-    return {name for operator in network.operators[first:end] for name in operator.inputs}
-
-
-def patched(network: Plan) -> set[str]:
-    """Return the tensors that are loaded as patches."""
-    return {operator.source.name for operator in network.operators if operator.patches is not None}
-
-
-def weights_stay(network: Plan, operators: Sequence[Operator]) -> bool:
-    """Tell whether the weights of all operators fit their buffers together."""
-    config = network.config
-    chunks = [chunk for operator in operators for chunk in network.chunks[operator.name]]
-    needs = {
-        "weight_buffer_depth": [chunk.num_steps for chunk in chunks],
-        "entry_buffer_depth": [len(chunk.entries) // ENTRY.num_bytes for chunk in chunks],
-        "channel_buffer_depth": [len(chunk.channels) // CHANNEL.num_bytes for chunk in chunks],
-        "block_row_buffer_depth": [len(chunk.counts) // COUNT.num_bytes for chunk in chunks],
-        "run_buffer_depth": [chunk.num_runs for chunk in chunks],
-    }
-    for name, sizes in needs.items():
-        if sum(sizes) > getattr(config, name):
-            return False
-        ring = Ring(name, getattr(config, name))
-        for number, size in enumerate(sizes):
-            ring.take(number, size, name)
-        if len(ring.pieces) < len(sizes):
-            return False
-    return True
+    def cost(self, layout: Layout) -> float:
+        """Return the predicted cycles of some work in stripes, and what its bytes on the bus cost."""
+        if layout not in self.costs:
+            network, config = self.network, self.network.config
+            work, plan = layout.work, layout.plan
+            operators = network.operators[work.first : work.end]
+            compute = sum(
+                network.operator_cycles(operator, high - low)
+                for operator in operators
+                for low, high in (plan.rows(operator.output.name, stripe) for stripe in range(plan.stripes))
+                if high > low
+            )
+            moving = [network.tensors[name] for name in (*work.loaded, *work.stored)]
+            moved = sum(tensor.planes(config.group_size) * tensor.pixels * config.group_size for tensor in moving)
+            weights = sum(chunk.weight_bytes for operator in operators for chunk in network.chunks[operator.name])
+            moved += weights * (plan.stripes if plan.stripes > 1 and not network.weights_stay(work.first, work.end) else 1)
+            bus = moved / config.beat_bytes
+            # Nothing is computed before the first rows are there; what the last stripe stores, something may be waiting for.
+            edges = [(name, plan.rows(name, 0)) for name in work.loaded]
+            edges += [(name, plan.rows(name, plan.stripes - 1)) for name in work.stored]
+            start = sum(network.load_cycles(name, high - low) for name, (low, high) in edges)
+            self.costs[layout] = (max(compute, bus) if layout.is_ahead else compute + bus) + BUS_WEIGHT * bus + start
+        return self.costs[layout]

@@ -7,7 +7,7 @@ from crisp.arch.program import Program
 from crisp.compile.chunks import cut
 from crisp.compile.compile import Compilation, schedule_network
 from crisp.compile.operator import Operator
-from crisp.compile.segments import Plan
+from crisp.compile.plan import Plan
 from crisp.compile.selection import select_operators
 from crisp.golden import (
     Add,

@@ -1,0 +1,165 @@
+"""Plan: the operators of a network, and what follows from them alone, before it is decided what is computed together."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from crisp.arch import CHANNEL, COUNT, ENTRY, Config
+
+from .buffers import Ring
+from .chunks import Chunk
+from .cost import execute_cycles
+from .operator import Kind, Operator, Tensor
+
+__all__ = ["Plan"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """Operators, and what is known of the tensors between them.
+
+    Parameters
+    ----------
+    operators : sequence of Operator
+        In order.
+    chunks : dict
+        Chunks of every operator, by its name.
+    source : Tensor
+        The network's input.
+    tensors : dict
+        All tensors by name.
+    config : Config
+        The machine.
+    """
+
+    operators: Sequence[Operator]
+    chunks: dict[str, list[Chunk]]
+    source: Tensor
+    tensors: dict[str, Tensor]
+    config: Config
+    known_cycles: dict[tuple[str, int], int] = dataclasses.field(init=False, default_factory=dict)
+    known_stays: dict[tuple[int, int], bool] = dataclasses.field(init=False, default_factory=dict)
+
+    @cached_property
+    def last_use(self) -> dict[str, int]:
+        """Index of the operator that needs each tensor last; one behind the last for the output."""
+        last = {name: index for index, operator in enumerate(self.operators) for name in operator.inputs}
+        return {**last, self.operators[-1].output.name: len(self.operators)}
+
+    @cached_property
+    def born(self) -> dict[str, int]:
+        """Index of the operator that computes each tensor."""
+        return {operator.output.name: index for index, operator in enumerate(self.operators)}
+
+    @cached_property
+    def odd(self) -> set[str]:
+        """Tensors whose planes are read side by side."""
+        return {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES}
+
+    @cached_property
+    def patched(self) -> set[str]:
+        """Tensors that are loaded as patches."""
+        return {operator.source.name for operator in self.operators if operator.patches is not None}
+
+    @cached_property
+    def external(self) -> set[str]:
+        """Tensors that come from the host: the input, or patches of it."""
+        return {self.source.name} | self.patched
+
+    @cached_property
+    def split(self) -> set[str]:
+        """Tensors whose even columns shall lie before the odd ones.
+
+        Windows two columns apart meet in half of the banks. That costs time where each of them is used once, in pooling and depthwise
+        convolution; it does not where the even columns are neighbours. An operator computes those of its result first, then the others.
+        """
+        split = set()
+        for operator in self.operators:
+            name, consumers = operator.output.name, [other for other in self.operators if operator.output.name in other.inputs]
+            apart = all(
+                other.residual != name and other.kind in (Kind.MAX, Kind.DEPTHWISE) and other.window.stride[1] == 2 for other in consumers
+            )
+            if consumers and apart and operator.kind is not Kind.PLANES and operator.residual is None and operator.output.width % 2 == 0:
+                split.add(name)
+        return split
+
+    def resident(self, index: int, state: frozenset[str]) -> list[str]:
+        """Return the tensors that lie on chip before operator ``index`` when those of ``state`` lie in memory."""
+        return [
+            name
+            for name in self.tensors
+            if name not in state and name not in self.external and self.born[name] < index <= self.last_use.get(name, -1)
+        ]
+
+    def row_steps(self, name: str) -> int:
+        """Return the rows that a stripe of ``name`` in memory must be a multiple of, so that it begins at a word of the bus.
+
+        Only what the host brings or fetches has its rows one behind the other in any case.
+        """
+        tensor = self.tensors[name]
+        if name in self.patched or (name not in self.external and name != self.operators[-1].output.name):
+            return 1
+        step = 1
+        while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
+            step += 1
+        return step
+
+    def pitch(self, name: str, rows: int) -> int:
+        """Return the words from one plane of a tensor's ring to the next: odd where planes are read side by side."""
+        pixels = rows * self.tensors[name].width
+        return pixels | 1 if name in self.odd and pixels > 1 else pixels
+
+    def words(self, name: str, rows: int) -> int:
+        """Return the words that a tensor's ring takes."""
+        return self.tensors[name].planes(self.config.group_size) * self.pitch(name, rows)
+
+    def whole_words(self, names: Iterable[str]) -> int:
+        """Return the words that tensors take as a whole."""
+        return sum(self.words(name, self.tensors[name].height) for name in names)
+
+    def is_tight(self, index: int, capacity: int) -> bool:
+        """Tell whether all that is alive around operator ``index`` exceeds ``capacity`` words."""
+        operator = self.operators[index]
+        return self.whole_words({*self.resident(index, frozenset()), operator.source.name, operator.output.name}) > capacity
+
+    def operator_cycles(self, operator: Operator, rows: int) -> int:
+        """Return the predicted cycles of an operator's EXECUTEs for some rows of its result."""
+        key = operator.name, rows
+        if key not in self.known_cycles:
+            phases = [2 if name in self.split else 1 for name in (operator.source.name, operator.output.name)]
+            self.known_cycles[key] = sum(
+                execute_cycles(operator, chunk, 0, rows, self.config, *phases) for chunk in self.chunks[operator.name]
+            )
+        return self.known_cycles[key]
+
+    def load_cycles(self, name: str, rows: int) -> int:
+        """Return the cycles in which rows of a tensor are loaded or stored: a word a cycle where an image is cut into patches."""
+        words = rows * self.tensors[name].width * self.tensors[name].planes(self.config.group_size)
+        return words if name in self.patched else words * self.config.group_size // self.config.beat_bytes
+
+    def weights_stay(self, first: int, end: int) -> bool:
+        """Tell whether the weights of operators ``first`` to ``end`` fit their buffers together."""
+        if (first, end) not in self.known_stays:
+            self.known_stays[first, end] = self.fit_together(
+                [chunk for operator in self.operators[first:end] for chunk in self.chunks[operator.name]]
+            )
+        return self.known_stays[first, end]
+
+    def fit_together(self, chunks: Sequence[Chunk]) -> bool:
+        """Tell whether chunks fit their buffers together."""
+        needs = {
+            "weight_buffer_depth": [chunk.num_steps for chunk in chunks],
+            "entry_buffer_depth": [len(chunk.entries) // ENTRY.num_bytes for chunk in chunks],
+            "channel_buffer_depth": [len(chunk.channels) // CHANNEL.num_bytes for chunk in chunks],
+            "block_row_buffer_depth": [len(chunk.counts) // COUNT.num_bytes for chunk in chunks],
+            "run_buffer_depth": [chunk.num_runs for chunk in chunks],
+        }
+        for name, sizes in needs.items():
+            if sum(sizes) > getattr(self.config, name):
+                return False
+            ring = Ring(name, getattr(self.config, name))
+            for number, size in enumerate(sizes):
+                ring.take(number, size, name)
+            if len(ring.pieces) < len(sizes):
+                return False
+        return True
