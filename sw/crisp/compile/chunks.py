@@ -203,21 +203,24 @@ class Pieces:
         """Return how many row tiles from ``first`` on make a chunk: whole block rows, or a part of one."""
         block = 1 if self.is_grouped else self.packed.block_tiles
         left = self.row_tiles - first
+        # The walk counts block rows from the chunk's first row tile, so a chunk that begins within one ends there.
+        units = [(block, left)] if first % block == 0 else []
+        units.append((1, min(block - first % block, left)))
         for share in (2, 1):
-            if self.fits(first, min(block, left), share):
+            for unit, most in units:
+                if not self.fits(first, min(unit, most), share):
+                    continue
                 # Halve the range; what fits is monotone.
-                whole = math.ceil(left / block)
+                whole = math.ceil(most / unit)
                 low, high = 1, whole
                 while low < high:
                     middle = (low + high + 1) // 2
-                    if self.fits(first, min(middle * block, left), share):
+                    if self.fits(first, min(middle * unit, most), share):
                         low = middle
                     else:
                         high = middle - 1
                 chunks = math.ceil(whole / low)  # equal chunks rather than a short last one
-                return min(math.ceil(whole / chunks) * block, left)
-            if self.fits(first, 1, share):
-                return 1
+                return min(math.ceil(whole / chunks) * unit, most)
         for name, need in self.needs(first, 1).items():
             if need > getattr(self.config, name):
                 raise CompileError(
