@@ -153,6 +153,21 @@ class Operator:
         rows = [self.first_row(start)] if self.source.name == name else []
         return min([*rows, start] if self.residual == name else rows)
 
+    @cached_property
+    def last_rows(self) -> np.ndarray:
+        """`last_row` of 0, 1, ... up to all rows of the output."""
+        return np.array([self.last_row(end) for end in range(self.output.height + 1)])
+
+    def first_needed_rows(self, name: str, starts: np.ndarray) -> np.ndarray:
+        """Return `first_needed` of several rows."""
+        if self.source.name != name:
+            return starts
+        if self.kind is Kind.PLANES:
+            return np.zeros_like(starts)
+        stride, padding, _ = self.column
+        rows = np.clip(starts * stride - padding, 0, self.source.height)
+        return np.minimum(rows, starts) if self.residual == name else rows
+
     @property
     def is_copy(self) -> bool:
         """Whether each word of the result comes from one word of the source."""

@@ -6,7 +6,11 @@ Source: depth-first or fused-layer scheduling, M. Alwani et al., "Fused-Layer CN
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from .operator import Operator, Tensor
 
@@ -43,9 +47,12 @@ class StripePlan:
         return (ends[stripe - 1] if stripe else 0), ends[stripe]
 
 
-def round_up(value: int, step: int) -> int:
+Rows = TypeVar("Rows", int, np.ndarray)
+
+
+def round_up(value: Rows, step: int) -> Rows:
     """Return the least multiple of ``step`` that is not less than ``value``."""
-    return -(-value // step) * step
+    return value if step == 1 else -(-value // step) * step
 
 
 def plan_stripes(
@@ -98,50 +105,46 @@ def plan_stripes(
     height = {name: round_up(tensor.height, steps.get(name, 1)) if name in produced else tensor.height for name, tensor in tensors.items()}
     sinks = [name for name in produced if name in kept or name in stored or not consumers[name]]
 
-    ends: dict[str, list[int]] = {name: [] for name in tensors}
-    for stripe in range(stripes):
-        need = dict.fromkeys(tensors, 0)
-        for name in sinks:
-            need[name] = -(-tensors[name].height * (stripe + 1) // stripes)
-        for operator in reversed(operators):
-            name = operator.output.name
-            need[name] = min(height[name], round_up(max(need[name], ends[name][-1] if stripe else 0), steps.get(name, 1)))
-            source = operator.source.name
-            if source in need:
-                need[source] = max(need[source], operator.last_row(need[name]))
-            if operator.residual in need:
-                need[operator.residual] = max(need[operator.residual], min(tensors[operator.residual].height, need[name]))
-        for name in loaded:
-            need[name] = min(height[name], round_up(max(need[name], ends[name][-1] if stripe else 0), steps.get(name, 1)))
-        for name in tensors:
-            ends[name].append(need[name])
+    # Rows that exist after each stripe, all stripes at a time. More is never needed later than was before, so none is computed twice.
+    needed = {name: np.zeros(stripes, int) for name in tensors}
+    for name in sinks:
+        needed[name] = -(-tensors[name].height * np.arange(1, stripes + 1) // stripes)
+    ends: dict[str, np.ndarray] = {}
+    for operator in reversed(operators):
+        name, source, residual = operator.output.name, operator.source.name, operator.residual
+        ends[name] = np.minimum(height[name], round_up(needed[name], steps.get(name, 1)))
+        if source in needed:
+            needed[source] = np.maximum(needed[source], operator.last_rows.take(ends[name], mode="clip"))
+        if residual in needed:
+            needed[residual] = np.maximum(needed[residual], np.minimum(tensors[residual].height, ends[name]))
+    for name in loaded:
+        ends[name] = np.minimum(height[name], round_up(needed[name], steps.get(name, 1)))
+    starts = {name: np.concatenate([[0], rows[:-1]]) for name, rows in ends.items()}
 
-    def low(name: str, stripe: int) -> int:
-        """Return the first row of ``name`` that is still needed when ``stripe`` is computed."""
-        rows = [ends[name][stripe]]
-        for operator in consumers[name]:
-            rows.append(operator.first_needed(name, ends[operator.output.name][stripe - 1] if stripe else 0))
-        if name in produced:
-            rows.append(ends[name][stripe - 1] if stripe else 0)
+    def low(name: str) -> np.ndarray:
+        """Return the first row of ``name`` that is still needed when each stripe is computed."""
+        rows = starts[name] if name in produced else ends[name]
         if is_ahead and name in stored:  # what the stripe before computed may still be on its way to memory
-            rows.append(ends[name][stripe - 2] if stripe > 1 else 0)
-        return min(rows)
+            rows = np.concatenate([[0], rows[:-1]])
+        for operator in consumers[name]:
+            rows = np.minimum(rows, operator.first_needed_rows(name, starts[operator.output.name]))
+        return rows
 
-    def high(name: str, stripe: int) -> int:
-        """Return the row behind the last one that exists, or is on its way, when ``stripe`` is computed."""
-        return ends[name][min(stripe + 1, stripes - 1)] if is_ahead and name in loaded else ends[name][stripe]
+    def high(name: str) -> np.ndarray:
+        """Return the row behind the last one that exists, or is on its way, when each stripe is computed."""
+        return np.concatenate([ends[name][1:], ends[name][-1:]]) if is_ahead and name in loaded else ends[name]
 
     homes = {name: name for name in (*tensors, *resident)}
     for operator in operators:
         name, place = operator.output.name, in_place.get(operator.output.name)
         if place not in homes or (operator.source.name == place and not operator.is_copy):
             continue
-        others = [other for other in consumers[place] if other is not operator]
         free = all(
-            other.first_needed(place, ends[other.output.name][stripe]) >= ends[name][stripe]
-            or ends[other.output.name][stripe] >= other.output.height
-            for other in others
-            for stripe in range(stripes)
+            (
+                (other.first_needed_rows(place, ends[other.output.name]) >= ends[name]) | (ends[other.output.name] >= other.output.height)
+            ).all()
+            for other in consumers[place]
+            if other is not operator
         )
         if free and place not in stored and place not in kept and steps.get(name, 1) == 1:
             homes[name] = homes[place]
@@ -153,13 +156,10 @@ def plan_stripes(
             rows = resident[home].height
         elif stripes == 1 or any(name in kept for name in members):
             rows = max(height[name] for name in members)
-        else:
-            rows = 0
-            for stripe in range(stripes):
-                top = max(high(name, stripe) for name in members)
-                rows = max(rows, top - min(low(name, stripe) for name in members))
+        elif members:
+            top, bottom = (functools.reduce(join, map(edge, members)) for join, edge in ((np.maximum, high), (np.minimum, low)))
             step = max(steps.get(name, 1) for name in members)
-            rows = min(round_up(rows, step), max(height[name] for name in members))
+            rows = min(round_up(int((top - bottom).max()), step), max(height[name] for name in members))
         for name in members:
             rings[name] = rows
-    return StripePlan(ends=ends, rings=rings, homes=homes)
+    return StripePlan(ends={name: ends[name].tolist() for name in tensors}, rings=rings, homes=homes)
