@@ -60,6 +60,7 @@ async def errors_are_told(dut):
     await in_thread(fail, await start(dut))
 
 
+@pytest.mark.slow  # a machine to build
 @pytest.mark.parametrize("pauses", [0.0, 0.5])
 def test_accelerator(pauses: float) -> None:
     simulate(Accelerator(TINY), __file__, name="accelerator", parameters={"pauses": pauses})
