@@ -114,12 +114,12 @@ def test_equal_chunks() -> None:
 
 
 def test_chunks_end_with_a_block_row_that_they_begin_within() -> None:
-    """Entries are counted in block rows from a chunk's first row tile: here two and a half tiles fit of eight, and then comes one more."""
+    """Entries are counted in block rows from a chunk's first row tile: here three of eight row tiles fit."""
     net = Builder(TINY, (9, 9, 16))
     net.conv("input", 33, kernel=(3, 3), block=32)
-    config = dataclasses.replace(TINY, weight_buffer_depth=5 * 16 * 9)
+    config = dataclasses.replace(TINY, weight_buffer_depth=2 * 3 * 16 * 9)
     (operator,) = select(net)
-    assert [(chunk.first, chunk.row_tiles) for chunk in check_chunks(operator, config)] == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]
+    assert [(chunk.first, chunk.row_tiles) for chunk in check_chunks(operator, config)] == [(0, 3), (3, 3), (6, 2), (8, 1)]
 
 
 def test_what_is_dense_needs_no_offsets() -> None:

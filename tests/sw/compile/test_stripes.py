@@ -207,6 +207,17 @@ def test_what_leaves_the_chip_or_stays_keeps_its_place() -> None:
         assert plan_stripes(case.operators, **arguments).homes["sum"] == "sum"
 
 
+def test_a_sum_that_is_rounded_up_to_words_of_the_bus_has_a_ring_of_its_own() -> None:
+    """Its last stripe may end below the image, where the other tensor has no row."""
+    first = Tensor("first", 5, 1, 4)
+    total = operator("sum", first, Window(), Kind.MAX, residual="first")
+    arguments = {"kept": {}, "loaded": {}, "stored": {"sum": total.output}, "resident": {"first": first}, "in_place": {"sum": "first"}}
+    assert plan_stripes([total], stripes=1, steps={}, **arguments).homes["sum"] == "first"
+    plan = plan_stripes([total], stripes=1, steps={"sum": 2}, **arguments)
+    assert plan.homes["sum"] == "sum"
+    assert (plan.rings["sum"], plan.ends["sum"]) == (6, [6])
+
+
 def test_tables_of_rows_are_what_the_operator_says() -> None:
     first = Tensor("first", 9, 1, 4)
     op = operator("a", first, Window(kernel=(3, 1), stride=(2, 1), padding=(1, 0)), residual="b")
