@@ -112,7 +112,7 @@ class Accelerator(Component):
 
         # Queues, and who may begin.
         loads = CommandQueue(word=LOAD, depth=4, under_way=4)
-        executes = CommandQueue(word=EXECUTE, depth=2, under_way=8)
+        executes = CommandQueue(word=EXECUTE, depth=1, under_way=8)
         stores = CommandQueue(word=STORE, depth=4, under_way=4)
         queues = (loads, executes, stores)
         m.submodules.loads, m.submodules.executes, m.submodules.stores = (in_program(queue) for queue in queues)

@@ -3,11 +3,12 @@
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from crisp.arch import Word
 
 from .command_layouts import queued_layout, tag_layout, waits_layout
+from .stream_register import StreamRegister
 
 __all__ = ["CommandQueue"]
 
@@ -15,14 +16,19 @@ __all__ = ["CommandQueue"]
 class CommandQueue(wiring.Component):
     """Hand commands on in order, each when the scoreboard says so.
 
-    Latency: one cycle. Throughput: one command a cycle. Flow control: streams.
+    ::
+
+        i_command -> FIFO of depth - 1 -> register, whose waits are looked at -> o_command
+                                                  +-> tags, until i_complete
+
+    Latency: one cycle, or two with a FIFO. Throughput: one command every two cycles. Flow control: streams.
 
     Parameters
     ----------
     word : Word
         Of the commands.
     depth : int
-        Commands that wait.
+        Commands that wait, at least 1.
     under_way : int
         Commands that were handed on and are not complete.
 
@@ -41,7 +47,7 @@ class CommandQueue(wiring.Component):
     o_under_way : Out
         There are commands under way.
     o_oldest : Out
-        With ``o_busy``: the oldest of them.
+        With ``o_busy``: the oldest of them, but while it goes from FIFO to register the one before.
     """
 
     def __init__(self, *, word: Word, depth: int, under_way: int):
@@ -61,20 +67,29 @@ class CommandQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.waiting = waiting = SyncFIFO(width=self.layout.size, depth=self.depth)
         m.submodules.tags = tags = SyncFIFO(width=tag_layout().size, depth=self.under_way)
 
-        # Waiting.
-        head = Signal(self.layout)
-        m.d.comb += [waiting.w_data.eq(self.i_command.payload), waiting.w_en.eq(self.i_command.valid)]
-        m.d.comb += [self.i_command.ready.eq(waiting.w_rdy), head.eq(waiting.r_data)]
-        m.d.comb += [self.o_waits[name].eq(head.fields[name]) for name, _ in waits_layout()]
+        # Waiting: the oldest in a register, for many look at it.
+        m.submodules.head = head = StreamRegister(self.layout)
+        waits = Signal()
+        if self.depth > 1:
+            m.submodules.waiting = waiting = SyncFIFO(width=self.layout.size, depth=self.depth - 1)
+            m.d.comb += [waiting.w_data.eq(self.i_command.payload), waiting.w_en.eq(self.i_command.valid)]
+            m.d.comb += [self.i_command.ready.eq(waiting.w_rdy), waits.eq(waiting.r_rdy)]
+            m.d.comb += [head.i_data.payload.eq(waiting.r_data), head.i_data.valid.eq(waiting.r_rdy)]
+            m.d.comb += waiting.r_en.eq(head.i_data.ready)
+        else:
+            connect(m, flipped(self.i_command), head.i_data)
+        oldest = head.o_data.payload
+        m.d.comb += [self.o_waits[name].eq(oldest.fields[name]) for name, _ in waits_layout()]
 
         # Handed on. A command that may begin may always begin: counts only grow.
-        m.d.comb += [self.o_command.payload.eq(head), self.o_command.valid.eq(waiting.r_rdy & self.i_ready & tags.w_rdy)]
+        may_begin = self.i_ready & tags.w_rdy
+        m.d.comb += [self.o_command.payload.eq(oldest), self.o_command.valid.eq(head.o_data.valid & may_begin)]
+        m.d.comb += head.o_data.ready.eq(self.o_command.ready & may_begin)
         begins = self.o_command.valid & self.o_command.ready
-        m.d.comb += [waiting.r_en.eq(begins), tags.w_en.eq(begins), tags.w_data.eq(head.tag), tags.r_en.eq(self.i_complete)]
+        m.d.comb += [tags.w_en.eq(begins), tags.w_data.eq(oldest.tag), tags.r_en.eq(self.i_complete)]
 
-        m.d.comb += [self.o_busy.eq(waiting.r_rdy | tags.r_rdy), self.o_under_way.eq(tags.r_rdy)]
-        m.d.comb += self.o_oldest.eq(Mux(tags.r_rdy, data.View(tag_layout(), tags.r_data), head.tag))
+        m.d.comb += [self.o_busy.eq(waits | head.o_data.valid | tags.r_rdy), self.o_under_way.eq(tags.r_rdy)]
+        m.d.comb += self.o_oldest.eq(Mux(tags.r_rdy, data.View(tag_layout(), tags.r_data), oldest.tag))
         return m

@@ -14,6 +14,7 @@ from .layouts import fields_layout, read_request_layout, read_response_signature
 from .max_pool import MaxPool
 from .result_writer import ResultWriter
 from .step_issuer import Cause
+from .stream_register import StreamRegister
 
 __all__ = ["ExecuteUnit", "record_layout", "trace_signature"]
 
@@ -118,23 +119,28 @@ class ExecuteUnit(wiring.Component):
         m.submodules.max_pool = max_pool = MaxPool(columns=config.columns, group_size=config.group_size)
         m.submodules.result_writer = writer = self.result_writer
 
-        # A command goes to all at once.
+        # A command goes to all at once: to the gather, to a register before the engine, and to a queue before the result writer.
         command, tag = self.i_command.payload.fields, self.i_command.payload.tag
         is_product = command.kind == ExecuteKind.PRODUCT
+        m.submodules.product = product = StreamRegister(data.StructLayout({"command": word_layout(EXECUTE), "tag": tag_layout()}))
         result_layout = fields_layout(EXECUTE, *RESULT_FIELDS)
-        m.submodules.results = results = SyncFIFO(width=result_layout.size, depth=self.UNDER_WAY)
-        begins = Signal()
+        m.submodules.results = results = SyncFIFO(width=result_layout.size, depth=self.UNDER_WAY - 1)
+        m.submodules.result = result = StreamRegister(result_layout)
         m.submodules.records = records = SyncFIFO(width=UNITS_WIDTH + 1, depth=2 * self.UNDER_WAY)
-        ready = gather.i_command.ready & results.w_rdy & records.w_rdy & (engine.i_command.ready | ~is_product)
+        begins = Signal()
+        ready = gather.i_command.ready & results.w_rdy & records.w_rdy & (product.i_data.ready | ~is_product)
         m.d.comb += begins.eq(self.i_command.valid & ready)
-        m.d.comb += [self.i_command.ready.eq(begins), results.w_en.eq(begins), gather.i_command.valid.eq(begins)]
-        m.d.comb += engine.i_command.valid.eq(begins & is_product)
+        m.d.comb += [self.i_command.ready.eq(ready), results.w_en.eq(begins), gather.i_command.valid.eq(begins)]
+        m.d.comb += product.i_data.valid.eq(begins & is_product)
         m.d.comb += results.w_data.eq(Cat(command[name] for name in RESULT_FIELDS))
         for name, _ in command.shape():
-            m.d.comb += [gather.i_command.payload[name].eq(command[name]), engine.i_command.payload[name].eq(command[name])]
-        result = data.View(result_layout, results.r_data)
-        m.d.comb += [writer.i_command.payload[name].eq(result[name]) for name in RESULT_FIELDS]
-        m.d.comb += [writer.i_command.valid.eq(results.r_rdy), results.r_en.eq(writer.i_command.ready)]
+            m.d.comb += [gather.i_command.payload[name].eq(command[name]), product.i_data.payload.command[name].eq(command[name])]
+        m.d.comb += [product.i_data.payload.tag.eq(tag), engine.i_command.payload.eq(product.o_data.payload.command)]
+        m.d.comb += [engine.i_command.valid.eq(product.o_data.valid), product.o_data.ready.eq(engine.i_command.ready)]
+        m.d.comb += [result.i_data.payload.eq(results.r_data), result.i_data.valid.eq(results.r_rdy)]
+        m.d.comb += results.r_en.eq(result.i_data.ready)
+        m.d.comb += [writer.i_command.payload[name].eq(result.o_data.payload[name]) for name in RESULT_FIELDS]
+        m.d.comb += [writer.i_command.valid.eq(result.o_data.valid), result.o_data.ready.eq(writer.i_command.ready)]
 
         # Data in their order.
         connect(m, gather.o_request, flipped(self.o_reads[0]))
@@ -174,8 +180,8 @@ class ExecuteUnit(wiring.Component):
         m.d.comb += [tags.w_en.eq(begins & is_product), tags.w_data.eq(tag), tags.r_en.eq(engine.o_steps_end)]
         with m.If(begins):
             m.d.sync += last_tag.eq(tag)
-            with m.If(is_product):
-                m.d.sync += last_product.eq(tag)
+        with m.If(engine.i_command.valid & engine.i_command.ready):
+            m.d.sync += last_product.eq(product.o_data.payload.tag)
         fault = self.o_fault
         with m.If(engine.o_error):
             m.d.comb += [fault.valid.eq(1), fault.code.eq(engine.o_error_code)]

@@ -13,7 +13,7 @@ from crisp_hw.command_queue import CommandQueue
 from crisp_sim.cocotb_runner import parameters, simulate
 from crisp_sim.streams import MODES, Bench, Mode, layout_codec
 
-DEPTH, UNDER_WAY = 4, 3
+UNDER_WAY = 3
 
 
 class Model(Process):
@@ -35,12 +35,12 @@ class Model(Process):
         taken = len(self.source.transfers) - self.source_now()
         begun = len(self.sink.transfers) - self.sink_now()
         assert begun - self.ended <= UNDER_WAY
-        assert taken - begun <= DEPTH
+        assert taken - begun <= parameters()["depth"]
         assert bool(int(dut.o_busy.value)) == (taken > self.ended)
         assert bool(int(dut.o_under_way.value)) == (begun > self.ended)
-        if taken > self.ended:
+        if begun > self.ended or int(dut.o_command__valid.value):
             assert self.decode_tag(int(dut.o_oldest.value))["index"] == self.ended
-        if taken > begun:
+        if int(dut.o_command__valid.value):
             waits = self.decode_waits(int(dut.o_waits.value))
             fields = self.source.transfers[begun]["fields"]
             assert waits == {name: fields[name] for name in waits}
@@ -90,6 +90,24 @@ async def commands_go_on(dut):
         assert model.most == UNDER_WAY
 
 
+@cocotb.test()
+async def as_many_wait_as_there_is_room_for(dut):
+    """A command every two cycles when nothing is waited for; ``depth`` of them when something is."""
+    bench = await Bench.start(dut, mode=parameters()["mode"])
+    encode, decode = layout_codec(queued_layout(STORE))
+    source, sink = bench.source("i_command", encode), bench.sink("o_command", decode)
+    fields = {field.name: 0 for field in STORE.fields}
+    source.send({"fields": fields, "tag": {"index": index, "unit": 0}} for index in range(20))
+    await bench.wait(60)
+    assert (len(source.transfers), len(sink.transfers)) == (parameters()["depth"], 0)
+    dut.i_ready.value = dut.i_complete.value = 1
+    await bench.until(lambda: len(sink.transfers) == 20, what=lambda: "all commands must go on")
+    if bench.mode is Mode.FULL:
+        sink.check_throughput(2)
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_command_queue(mode):
-    simulate(CommandQueue(word=STORE, depth=DEPTH, under_way=UNDER_WAY), __file__, name="command_queue", parameters={"mode": mode})
+@pytest.mark.parametrize("depth", [1, 4])
+def test_command_queue(depth, mode):
+    component = CommandQueue(word=STORE, depth=depth, under_way=UNDER_WAY)
+    simulate(component, __file__, name="command_queue", parameters={"mode": mode, "depth": depth})

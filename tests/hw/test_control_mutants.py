@@ -31,7 +31,7 @@ BLOCKS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {"mode": "idle", "config": {"preset": "tiny"}, "place": "empty"},
     ),
     "command_check": (made("command_check", "CommandCheck", config=TINY), {"config": "tiny", "mode": "backpressure", "commands": 600}),
-    "command_queue": (made("command_queue", "CommandQueue", word=STORE, depth=4, under_way=3), {"mode": "backpressure"}),
+    "command_queue": (made("command_queue", "CommandQueue", word=STORE, depth=4, under_way=3), {"mode": "backpressure", "depth": 4}),
     "activity_counters": (made("activity_counters", "ActivityCounters", beat_bytes=8), {}),
 }
 
@@ -63,8 +63,8 @@ MUTANTS = {
         "with m.Else():\n                    m.d.comb += taken.eq(1)",
         "m.d.comb += taken.eq(1)",
     ),
-    "nobody waits": ("command_queue", "waiting.r_rdy & self.i_ready & tags.w_rdy", "waiting.r_rdy & tags.w_rdy"),
-    "too many under way": ("command_queue", "waiting.r_rdy & self.i_ready & tags.w_rdy", "waiting.r_rdy & self.i_ready"),
+    "nobody waits": ("command_queue", "self.i_ready & tags.w_rdy", "tags.w_rdy"),
+    "too many under way": ("command_queue", "self.i_ready & tags.w_rdy", "self.i_ready"),
     "pooling hides the engine": ("activity_counters", "~self.i_computing & self.i_executing,", "self.i_executing,"),
 }
 
