@@ -206,7 +206,8 @@ class Pieces:
         # The walk counts block rows from the chunk's first row tile, so a chunk that begins within one ends there.
         units = [(block, left)] if first % block == 0 else []
         units.append((1, min(block - first % block, left)))
-        for share in (2, 1):
+        # Weights of few pixels are used as fast as they come: smaller pieces of them can be loaded ahead earlier.
+        for share in (4, 2, 1) if self.operator.output.pixels <= self.config.columns else (2, 1):
             for unit, most in units:
                 if not self.fits(first, min(unit, most), share):
                     continue
@@ -241,9 +242,9 @@ class Pieces:
         groups = self.pattern.column_groups[kept]
         steps = groups * self.pattern.n[row, kept]
         limits = (
-            (steps, self.config.weight_buffer_depth // 2),
+            (steps, self.config.weight_buffer_depth // 4),
             (groups, self.config.column_buffer_depth // 2),
-            (np.ones(len(kept), int), self.config.entry_buffer_depth // 2),
+            (np.ones(len(kept), int), self.config.entry_buffer_depth // 4),
         )
         starts = [0]
         for block in range(len(kept)):

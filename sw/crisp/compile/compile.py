@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from crisp.arch import Config
+from crisp.arch import Config, Opcode
 from crisp.arch.program import LayerInfo, Program
 from crisp.arch.tensor import Layout, TensorDescriptor
 from crisp.golden import Network
@@ -13,6 +13,7 @@ from .errors import CompileError
 from .operator import Operator
 from .order import order_operators
 from .plan import Plan
+from .predict import predict
 from .schedule import NoRoom, Scheduler
 from .segments import choose_segments
 from .selection import select_operators
@@ -98,17 +99,25 @@ def assemble(network: Network, plan: Plan, scheduler: Scheduler, info: dict[str,
         for name in operator.inputs:
             numbers.setdefault(name, number)
     numbers["end"] = len(names) - 1
-    for command in scheduler.stream.commands:
-        if command.label in cycles:
-            cycles[command.label] += command.cycles
+    # A layer's cycles are those from the end of what was computed before it to the end of its own.
+    timings = predict(scheduler.stream.commands, config)
+    before = 0
+    for command, timing in zip(scheduler.stream.commands, timings, strict=True):
+        if command.opcode is Opcode.EXECUTE:
+            cycles[command.label] += timing.end - before
+            before = timing.end
     size = sum(word.num_bytes for word in (scheduler.stream.words[command.opcode] for command in scheduler.stream.commands))
     offset = -(-size // 64) * 64
     output = plan.operators[-1].output
     source, is_cut = plan.source, any(operator.patches is not None for operator in plan.operators)
-    place = scheduler.places[source.name]
     # Planes of one pixel lie side by side, which is one row of all channels.
-    is_row = output.pixels == 1
-    stride = -(-output.planes(config.group_size) * config.group_size // config.beat_bytes) * config.beat_bytes
+    layouts = {tensor.name: Layout.ROWS if tensor.pixels == 1 else Layout.PLANES for tensor in (source, output)}
+    strides = {tensor.name: scheduler.places[tensor.name].stride for tensor in (source, output)}
+    for tensor in (source, output):
+        if tensor.pixels == 1:
+            strides[tensor.name] = -(-tensor.planes(config.group_size) * config.group_size // config.beat_bytes) * config.beat_bytes
+    if is_cut:
+        layouts[source.name] = Layout.ROWS
     return Program(
         network=network.name,
         config=config,
@@ -120,9 +129,9 @@ def assemble(network: Network, plan: Plan, scheduler: Scheduler, info: dict[str,
                 shape=(1, source.height, source.width, source.channels),
                 scale=network.input_scale,
                 zero_point=network.input_zero_point,
-                layout=Layout.ROWS if is_cut else Layout.PLANES,
+                layout=layouts[source.name],
                 group_size=config.group_size,
-                stride=place.stride,
+                stride=strides[source.name],
             ),
         ),
         outputs=(
@@ -131,9 +140,9 @@ def assemble(network: Network, plan: Plan, scheduler: Scheduler, info: dict[str,
                 shape=(1, output.height, output.width, output.channels),
                 scale=network.output_scale,
                 zero_point=network.output_zero_point,
-                layout=Layout.ROWS if is_row else Layout.PLANES,
+                layout=layouts[output.name],
                 group_size=config.group_size,
-                stride=stride if is_row else scheduler.places[output.name].stride,
+                stride=strides[output.name],
             ),
         ),
         scratch_bytes=scheduler.scratch_bytes,
@@ -142,7 +151,7 @@ def assemble(network: Network, plan: Plan, scheduler: Scheduler, info: dict[str,
             for operator in plan.operators
         ),
         command_layers=tuple(numbers[command.label] for command in scheduler.stream.commands),
-        info=info,
+        info={**info, "predicted_cycles": timings[-1].end},
     )
 
 

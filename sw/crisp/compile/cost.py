@@ -38,7 +38,8 @@ def execute_cycles(
 def array_cycles(operator: Operator, chunk: Chunk, pixels: int, config: Config, source_phases: int, output_phases: int) -> int:
     """Return the cycles for which an EXECUTE keeps the array busy, or the gather where there is nothing to multiply.
 
-    A row tile takes its steps, or as many cycles as it needs to leave the array, whichever is more. A window of its own for each row tile
+    A row tile takes its steps, or as many cycles as it needs to leave the array, whichever is more; a maximum, as many as the vector unit
+    needs for a word. A window of its own for each row tile
     takes a cycle a word to gather, or as many as lanes meet in one bank: neighbouring pixels are as far apart as the stride, twice that
     where only every other one is computed, and half of it where the columns of the source are split.
     """
@@ -46,7 +47,7 @@ def array_cycles(operator: Operator, chunk: Chunk, pixels: int, config: Config, 
     stride = 1 if operator.kind is Kind.PLANES else operator.window.stride[1] * output_phases // source_phases
     words = len(chunk.words) * -(-config.columns // (config.banks // math.gcd(stride, config.banks)))
     if operator.kind is Kind.MAX:
-        return tiles * chunk.row_tiles * words
+        return tiles * chunk.row_tiles * max(words, config.group_size // config.drain_rows)
     steps = np.maximum(chunk.tile_steps, config.bank_rows)
     if operator.kind is Kind.DEPTHWISE:
         steps = np.maximum(steps, words)

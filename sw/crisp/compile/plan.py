@@ -53,8 +53,12 @@ class Plan:
 
     @cached_property
     def odd(self) -> set[str]:
-        """Tensors whose planes are read side by side."""
-        return {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES}
+        """Tensors whose planes are read side by side, and those in whose place they may lie."""
+        odd = {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES}
+        for operator in reversed(self.operators):
+            if operator.output.name in odd and operator.residual is not None:
+                odd.add(operator.residual)
+        return odd
 
     @cached_property
     def patched(self) -> set[str]:
@@ -71,17 +75,24 @@ class Plan:
         """Tensors whose even columns shall lie before the odd ones.
 
         Windows two columns apart meet in half of the banks. That costs time where each of them is used once, in pooling and depthwise
-        convolution; it does not where the even columns are neighbours. An operator computes those of its result first, then the others.
+        convolution, and where a product begins; it does not where the even columns are neighbours. An operator computes those of its
+        result first, then the others, which for a product must not leave more lanes empty.
         """
-        split = set()
-        for operator in self.operators:
-            name, consumers = operator.output.name, [other for other in self.operators if operator.output.name in other.inputs]
-            apart = all(
-                other.residual != name and other.kind in (Kind.MAX, Kind.DEPTHWISE) and other.window.stride[1] == 2 for other in consumers
-            )
-            if consumers and apart and operator.kind is not Kind.PLANES and operator.residual is None and operator.output.width % 2 == 0:
-                split.add(name)
-        return split
+        return {operator.output.name for operator in self.operators if self.is_split(operator)}
+
+    def is_split(self, operator: Operator) -> bool:
+        """Tell whether an operator computes the even columns of its result before the odd ones."""
+        output = operator.output
+        consumers = [other for other in self.operators if output.name in other.inputs]
+        if not consumers or operator.kind is Kind.PLANES or operator.residual is not None or output.width % 2:
+            return False
+        fills = output.height * (output.width // 2) % self.config.columns == 0
+        return all(
+            other.residual != output.name
+            and other.window.stride[1] == 2
+            and (other.kind in (Kind.MAX, Kind.DEPTHWISE) or (other.kind is Kind.PRODUCT and other.window.kernel[1] > 1 and fills))
+            for other in consumers
+        )
 
     def resident(self, index: int, state: frozenset[str]) -> list[str]:
         """Return the tensors that lie on chip before operator ``index`` when those of ``state`` lie in memory."""

@@ -7,7 +7,7 @@ unless it needs what that one computes. All times are in cycles from the start o
 import dataclasses
 from collections.abc import Sequence
 
-from crisp.arch import Config, Opcode
+from crisp.arch import Config, ExecuteKind, Opcode
 
 from .stream import Emitted
 
@@ -55,9 +55,9 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
     list of Timing
         One a command; the last one's end is the program's.
     """
-    # From a word's request to the array, and from the array's last step to the result in its place.
+    # From a word's request to the array, and from the array's last step to the result in its place; a maximum does not cross the array.
     gather = config.columns + 20
-    tail = config.rows + config.columns + 26
+    tail = {ExecuteKind.PRODUCT: config.rows + config.columns + 19, ExecuteKind.MAX: 8}
     done: dict[Opcode, list[int]] = {Opcode.LOAD: [], Opcode.EXECUTE: [], Opcode.STORE: []}
     free = dict.fromkeys(done, FETCH)
     array = FETCH
@@ -77,11 +77,12 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
             # The gather works ahead of the array, but not beyond the end of the one before.
             begin = max(array, start + gather)
             array = begin + command.cycles
-            end = array + tail
+            end = array + tail[ExecuteKind(command.fields["kind"])]
             free[Opcode.EXECUTE] = max(start, array - command.cycles)
         else:
             end = start + command.cycles + (LOAD_OVERHEAD if command.opcode is Opcode.LOAD else STORE_OVERHEAD)
-            free[command.opcode] = end
+            # The next LOAD's requests are under way while this one's last bytes come.
+            free[command.opcode] = end - 34 if command.opcode is Opcode.LOAD else end
         done[command.opcode].append(max(end, done[command.opcode][-1] if done[command.opcode] else 0))
         times.append(Timing(start, end))
     return times

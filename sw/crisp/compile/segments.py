@@ -231,7 +231,10 @@ class Choice:
             while low < high:
                 middle = (low + high) // 2
                 low, high = (low, middle) if fits(counts[middle], is_ahead) else (middle + 1, high)
-        for count in counts[low : low + TRIALS]:
+        # A few more of those that fit: rows that divide evenly leave fewer lanes empty.
+        rows = self.network.operators[work.end - 1].output.height
+        even = [count for count in counts[low + TRIALS : low + 3 * TRIALS] if rows % count == 0]
+        for count in (*counts[low : low + TRIALS], *even):
             if fits(count, is_ahead):
                 layout = self.layout(work, count, is_ahead)
                 yield Segment(

@@ -63,7 +63,7 @@ def test_command_line(tmp_path: Path) -> None:
     assert "predicted cycles" in done.output
     loaded = Program.load(program)
     assert loaded.config == TINY
-    assert loaded.info == {"command": f"crisp compile {path} --config tiny --output {program}"}
+    assert loaded.info["command"] == f"crisp compile {path} --config tiny --output {program}"
     assert all(layer.predicted_cycles > 0 for layer in loaded.layers)
     done = CliRunner().invoke(app, ["run", str(program), "--backend", "golden"])
     assert done.exit_code == 0, done.output
