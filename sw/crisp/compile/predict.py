@@ -22,6 +22,9 @@ FETCH = MEMORY_LATENCY + 20
 #: Cycles that a LOAD takes beyond its beats: to its first request, through memory, and to its buffer.
 LOAD_OVERHEAD = MEMORY_LATENCY + 15
 
+#: Cycles by which the next LOAD begins before the end of this one: its requests are under way while the last bytes come.
+LOAD_OVERLAP = MEMORY_LATENCY - 15
+
 #: Cycles that a STORE takes beyond its beats.
 STORE_OVERHEAD = MEMORY_LATENCY + 25
 
@@ -81,8 +84,7 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
             free[Opcode.EXECUTE] = max(start, array - command.cycles)
         else:
             end = start + command.cycles + (LOAD_OVERHEAD if command.opcode is Opcode.LOAD else STORE_OVERHEAD)
-            # The next LOAD's requests are under way while this one's last bytes come.
-            free[command.opcode] = end - 34 if command.opcode is Opcode.LOAD else end
+            free[command.opcode] = end - LOAD_OVERLAP if command.opcode is Opcode.LOAD else end
         done[command.opcode].append(max(end, done[command.opcode][-1] if done[command.opcode] else 0))
         times.append(Timing(start, end))
     return times
