@@ -141,8 +141,8 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
     folder = Path(__file__).parent
     sources = [folder / "networks.py", *(path for name in ("models", "prune", "quantize") for path in sorted((folder / name).glob("*.py")))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + images.tobytes())
-    stem = MODELS / f"{case.network}-{case.density:.3f}-{seed}-{digest.hexdigest()[:16]}"
-    model, description = stem.with_suffix(".onnx"), stem.with_suffix(".json")
+    stem = f"{case.network}-{case.density:g}-{seed}-{digest.hexdigest()[:16]}"
+    model, description = (MODELS / f"{stem}.{kind}" for kind in ("onnx", "json"))
     if not description.is_file():
         built = build_network(case.network, case.sparsity, seed=seed, images=images[:CALIBRATION_IMAGES])
         sparsity = case.sparsity
@@ -150,7 +150,7 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
             export_onnx(built.quantized) if sparsity is None else export_onnx(built.quantized, block=sparsity.block, group=sparsity.group)
         )
         MODELS.mkdir(parents=True, exist_ok=True)
-        temporary = model.with_suffix(f".{os.getpid()}.part")
+        temporary = MODELS / f"{stem}.{os.getpid()}.part"
         temporary.write_bytes(data)
         temporary.replace(model)
         write_json(description, {"density": built.density})

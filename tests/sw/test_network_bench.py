@@ -16,6 +16,7 @@ from crisp.arch import Config, ConfigError, CrispError, Pattern, ProductLayer, p
 from crisp.bench import BENCHMARKS, BenchError, BenchOptions, parse_density, run_benchmarks
 from crisp.compile.compile import schedule_network
 from crisp.compile.selection import kept_weights
+from crisp.data import Split
 from crisp.golden import Convolution
 from crisp.golden.network import Network, Product
 from crisp.network_bench import (
@@ -186,6 +187,35 @@ def test_a_network_from_the_beginning_to_the_record(tmp_path: Path, monkeypatch:
     # The same RTL and program are known; another program is not.
     assert measure(case, 1, entry["digests"]) is None
     assert measure(case, 1, {**entry["digests"], "program": "other"}) is not None
+
+
+def test_built_networks_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a network, density and seed; each is built once."""
+    built = []
+
+    class Built:
+        quantized = None
+
+        def __init__(self, density: float) -> None:
+            self.density = density
+
+    def build(name, sparsity, *, seed, images):
+        assert len(images) == network_bench.CALIBRATION_IMAGES
+        built.append((name, 1.0 if sparsity is None else sparsity.density, seed))
+        return Built(built[-1][1] + 0.001)
+
+    pictures = Split(np.arange(20 * 32 * 32 * 3).astype(np.uint8).reshape(20, 32, 32, 3), np.zeros(20, np.int64))
+    monkeypatch.setattr(network_bench, "MODELS", tmp_path)
+    monkeypatch.setattr(network_bench, "build_network", build)
+    monkeypatch.setattr(network_bench, "load_pictures", lambda size: pictures)
+    monkeypatch.setattr(network_bench, "export_onnx", lambda quantized, **_: repr(built[-1]).encode())
+    cases = [Case(network=name, density=density) for name in ("resnet50-32", "vgg16-32") for density in (1.0, 0.1, 0.08, 0.07)]
+    first, second = ([network_bench.load_model(case, seed) for case in cases for seed in (1, 2)] for _ in range(2))
+    assert len(built) == len(set(built)) == 16
+    for before, after in zip(first, second, strict=True):
+        assert before[:2] == after[:2]
+        assert before[2].shape == (1, 3, 32, 32)
+    assert first[2][:2] == (b"('resnet50-32', 0.1, 1)", 0.101)
 
 
 def test_processes_write_as_they_go_and_failures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def draw_networks(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     limits = [record["dense_macs"] / record["kept_macs"] for _, record in shown]
     right.scatter(limits, [place for place, _ in shown], marker="|", s=160, linewidths=2, color=LIMIT, label="dense / kept MACs", zorder=3)
     right.set_xlabel("speed-up over the dense network on the same machine")
-    right.legend(loc="upper right")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2)
 
     left.invert_yaxis()
     save(figure, (left, right), path)
