@@ -215,7 +215,8 @@ class PackedWeights:
         packed = cls(shape, block, group, rows, counts, entries, words.view(np.int8), known)
         if packed.is_dense or not len(words):
             return packed
-        packed = dataclasses.replace(packed, **dict(zip(("values", "offsets"), decode_steps(words, group), strict=True)))
+        values, offsets = decode_steps(words, group)
+        packed = dataclasses.replace(packed, values=values, offsets=offsets)
         again = packed.encode_steps()
         if len(again) != len(words):
             raise PatternError("the last word of offsets must stand before a step")
