@@ -29,7 +29,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format rtl fpga bench train docs clean distclean
+.PHONY: help setup demo test soak lint format rtl fpga bench train docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,10 @@ setup:  ## make .venv with all tools (the first time some minutes, then 0.1 s)
 demo: setup  ## prune a network for a few classes, run it on the simulated engine, compare (CLASSES= CONFIG=)
 	@$(BIN)/crisp demo $(if $(CLASSES),--classes "$(CLASSES)") $(if $(CONFIG),--config "$(CONFIG)")
 
-test: setup  ## run all tests (JOBS= ARGS=)
+test: setup  ## run the tests, but for the slow ones (JOBS= ARGS=)
+	@$(BIN)/python -m pytest -n $(JOBS) --durations=15 -m "not slow" $(ARGS)
+
+soak: setup  ## run all tests, the slow ones as well (JOBS= ARGS=)
 	@$(BIN)/python -m pytest -n $(JOBS) --durations=15 $(ARGS)
 
 lint: setup  ## check style, format and types
