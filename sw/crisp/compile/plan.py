@@ -103,16 +103,16 @@ class Plan:
         ]
 
     def row_steps(self, name: str) -> int:
-        """Return the rows that a stripe of ``name`` in memory must be a multiple of, so that it begins at a word of the bus.
+        """Return the rows that a stripe of ``name`` must be a multiple of.
 
-        Only what the host brings or fetches has its rows one behind the other in any case.
+        They are those that its operator computes together. What the host brings or fetches has its rows one behind the other, and a
+        stripe of it must begin at a word of the bus, unless it has all rows.
         """
         tensor = self.tensors[name]
-        if name in self.patched or (name not in self.external and name != self.operators[-1].output.name):
-            return 1
-        step = 1
-        while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
-            step += 1
+        step = unit = self.operators[self.born[name]].row_step if name in self.born else 1
+        if name not in self.patched and (name in self.external or name == self.operators[-1].output.name):
+            while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
+                step += unit
         return step
 
     def pitch(self, name: str, rows: int) -> int:

@@ -429,7 +429,8 @@ class Scheduler:
             first_x = phase * operator.window.stride[1] - operator.window.padding[1]
             ring = source.ring
             # Where columns are split, the runs hold the padding, which decides on the half.
-            first_q = (first_y * source.width + (first_x if source.phases == 1 else 0)) % ring
+            first_place = first_x if source.phases == 1 else phase * operator.window.stride[1] // source.phases
+            first_q = (first_y * source.width + first_place) % ring
             height, input_width = operator.source.height, source.width
         pixels = source.planes if operator.kind is Kind.PLANES else walk_pixels(operator, low, high, self.group) // phases
         rows, rest = divmod(columns, width)

@@ -256,8 +256,7 @@ class Choice:
             network = self.network
             operators = network.operators[work.first : work.end]
             steps = {operator.output.name: operator.row_step for operator in operators if operator.row_step > 1}
-            for name in (*work.loaded, *work.stored):
-                steps[name] = max(steps.get(name, 1), network.row_steps(name))
+            steps |= {name: network.row_steps(name) for name in (*work.loaded, *work.stored)}
             kept, loaded, stored, resident = (
                 {name: network.tensors[name] for name in names} for names in (work.kept, work.loaded, work.stored, work.resident)
             )

@@ -102,7 +102,8 @@ def plan_stripes(
         for name in operator.inputs:
             if name in consumers:
                 consumers[name].append(operator)
-    height = {name: round_up(tensor.height, steps.get(name, 1)) if name in produced else tensor.height for name, tensor in tensors.items()}
+    height = {name: tensor.height for name, tensor in loaded.items()}
+    height |= {operator.output.name: round_up(operator.output.height, operator.row_step) for operator in operators}
     sinks = [name for name in produced if name in kept or name in stored or not consumers[name]]
 
     # Rows that exist after each stripe, all stripes at a time. More is never needed later than was before, so none is computed twice.
