@@ -72,7 +72,7 @@ class Supervisor(wiring.Component):
     o_reset_bus : Out
         Reset for these.
     o_stop : Out
-        They must begin nothing more.
+        They must begin nothing more; low only while a program runs, for reset reaches them late.
     o_forget : Out
         A soft reset: forget events.
     o_status : Out
@@ -167,6 +167,6 @@ class Supervisor(wiring.Component):
                 m.d.sync += [phase.eq(Phase.DRAIN), status.busy.eq(1), status.resetting.eq(1)]
 
         # What follows from the phase.
-        m.d.comb += [self.o_run.eq(phase == Phase.RUN), self.o_stop.eq(phase == Phase.DRAIN)]
+        m.d.comb += [self.o_run.eq(phase == Phase.RUN), self.o_stop.eq(phase != Phase.RUN)]
         m.d.comb += [self.o_reset.eq(phase != Phase.RUN), self.o_reset_bus.eq(phase == Phase.IDLE)]
         return m

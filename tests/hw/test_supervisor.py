@@ -126,7 +126,7 @@ class Model(Process):
             "run": int(before.phase == "run"),
             "reset": int(before.phase != "run"),
             "reset_bus": int(before.phase == "idle"),
-            "stop": int(before.phase == "drain"),
+            "stop": int(before.phase != "run"),
             "forget": given["soft_reset"],
             "error_code": before.code,
             "error_command": before.command,
