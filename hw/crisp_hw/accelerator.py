@@ -19,6 +19,7 @@ from .csr import RegisterFile
 from .execute_unit import ExecuteUnit, trace_signature
 from .load_unit import LOAD_BYTES_WIDTH, LoadUnit
 from .scoreboard import Scoreboard
+from .skid_buffer import SkidBuffer
 from .step_issuer import Cause
 from .store_unit import STORE_BYTES_WIDTH, StoreUnit
 from .supervisor import Supervisor
@@ -142,7 +143,9 @@ class Accelerator(Component):
         m.d.comb += scoreboard.i_complete.eq(Cat(load_unit.o_done, execute_unit.o_complete, store_unit.o_done))
 
         connect(m, load_unit.o_transfer, reader.i_transfers[to_load])
-        connect(m, reader.o_beats[to_load], load_unit.i_beats)
+        m.submodules.beats = in_program(beats := SkidBuffer(reader.o_beats[to_load].payload.shape()))
+        connect(m, reader.o_beats[to_load], beats.i_data)
+        connect(m, beats.o_data, load_unit.i_beats)
         for name in ("step", "count", "entry", "channel", "run", "table"):
             m.d.comb += getattr(execute_unit, f"i_{name}").eq(getattr(load_unit, f"o_{name}"))
         connect(m, execute_unit.o_reads[0], activations.i_reads[0])

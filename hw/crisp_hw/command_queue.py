@@ -21,7 +21,7 @@ class CommandQueue(wiring.Component):
         i_command -> FIFO of depth - 1 -> register, whose waits are looked at -> o_command
                                                   +-> tags, until i_complete
 
-    Latency: one cycle, or two with a FIFO. Throughput: one command every two cycles. Flow control: streams.
+    Latency: two cycles, or three with a FIFO. Throughput: one command every three cycles. Flow control: streams.
 
     Parameters
     ----------
@@ -83,11 +83,13 @@ class CommandQueue(wiring.Component):
         oldest = head.o_data.payload
         m.d.comb += [self.o_waits[name].eq(oldest.fields[name]) for name, _ in waits_layout()]
 
-        # Handed on. A command that may begin may always begin: counts only grow.
-        may_begin = self.i_ready & tags.w_rdy
+        # Handed on, in the cycle after the scoreboard has said so. A command that may begin may always begin: counts only grow.
+        is_ready = Signal()
+        may_begin = is_ready & tags.w_rdy
         m.d.comb += [self.o_command.payload.eq(oldest), self.o_command.valid.eq(head.o_data.valid & may_begin)]
         m.d.comb += head.o_data.ready.eq(self.o_command.ready & may_begin)
         begins = self.o_command.valid & self.o_command.ready
+        m.d.sync += is_ready.eq(head.o_data.valid & self.i_ready & ~begins)
         m.d.comb += [tags.w_en.eq(begins), tags.w_data.eq(oldest.tag), tags.r_en.eq(self.i_complete)]
 
         m.d.comb += [self.o_busy.eq(waits | head.o_data.valid | tags.r_rdy), self.o_under_way.eq(tags.r_rdy)]

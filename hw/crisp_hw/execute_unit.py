@@ -79,7 +79,7 @@ class ExecuteUnit(wiring.Component):
     o_trace : Out
         Records of complete commands, in order; some cycles behind ``o_complete``, but before ``o_busy`` falls.
     o_fault : Out
-        What is wrong with the data of a command.
+        What is wrong with the data of a command; a cycle after it was found.
     """
 
     #: Commands that are gathered, computed and written at the same time.
@@ -183,12 +183,13 @@ class ExecuteUnit(wiring.Component):
         with m.If(engine.i_command.valid & engine.i_command.ready):
             m.d.sync += last_product.eq(product.o_data.payload.tag)
         fault = self.o_fault
+        m.d.sync += fault.valid.eq(engine.o_error | gather.o_error)
         with m.If(engine.o_error):
-            m.d.comb += [fault.valid.eq(1), fault.code.eq(engine.o_error_code)]
+            m.d.sync += fault.code.eq(engine.o_error_code)
             with m.If(engine.o_error_listing):
-                m.d.comb += fault.tag.eq(last_product)
+                m.d.sync += fault.tag.eq(last_product)
             with m.Else():
-                m.d.comb += fault.tag.eq(tags.r_data)
-        with m.Elif(gather.o_error):
-            m.d.comb += [fault.valid.eq(1), fault.code.eq(gather.o_error_code), fault.tag.eq(last_tag)]
+                m.d.sync += fault.tag.eq(tags.r_data)
+        with m.Else():
+            m.d.sync += [fault.code.eq(gather.o_error_code), fault.tag.eq(last_tag)]
         return m

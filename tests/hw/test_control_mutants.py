@@ -63,8 +63,9 @@ MUTANTS = {
         "with m.Else():\n                    m.d.comb += taken.eq(1)",
         "m.d.comb += taken.eq(1)",
     ),
-    "nobody waits": ("command_queue", "self.i_ready & tags.w_rdy", "tags.w_rdy"),
-    "too many under way": ("command_queue", "self.i_ready & tags.w_rdy", "self.i_ready"),
+    "nobody waits": ("command_queue", "head.o_data.valid & self.i_ready & ~begins", "head.o_data.valid & ~begins"),
+    "the one before was ready": ("command_queue", "head.o_data.valid & self.i_ready & ~begins", "self.i_ready"),
+    "too many under way": ("command_queue", "may_begin = is_ready & tags.w_rdy", "may_begin = is_ready & 1"),
     "pooling hides the engine": ("activity_counters", "~self.i_computing & self.i_executing,", "self.i_executing,"),
 }
 
