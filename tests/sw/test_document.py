@@ -26,7 +26,7 @@ def test_documents_are_fresh() -> None:
 def test_stale_documents_are_found_and_mended(tree: Path) -> None:
     readme = tree / "README.md"
     whole = readme.read_text()
-    readme.write_text(whole.replace("| all layers |", "| all of them |"))
+    readme.write_text(whole.replace("<!-- begin demo -->\n", "<!-- begin demo -->\nSomething else.\n"))
     assert write_documents(tree, check=True) == [readme]
     assert write_documents(tree) == [readme]
     assert readme.read_text() == whole
