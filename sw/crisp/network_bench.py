@@ -217,7 +217,7 @@ def measure(case: Case, seed: int, known: Mapping[str, str] | None = None, tell:
         "density": density,
         "weights": "trained" if NETWORKS[case.network].trained else "seeded initial weights",
         "cycles": cycles,
-        "predicted_cycles": sum(layer.predicted_cycles for layer in compilation.program.layers),
+        "predicted_cycles": compilation.program.info["predicted_cycles"],
         "dense_macs": sum(operator.macs for operator in operators),
         "kept_macs": kept,
         "utilization": kept / (config.macs * cycles),

@@ -258,7 +258,7 @@ class Choice:
             steps = {operator.output.name: operator.row_step for operator in operators if operator.row_step > 1}
             steps |= {name: network.row_steps(name) for name in (*work.loaded, *work.stored)}
             kept, loaded, stored, resident = (
-                {name: network.tensors[name] for name in names} for names in (work.kept, work.loaded, work.stored, work.resident)
+                {name: network.tensors[name] for name in sorted(names)} for names in (work.kept, work.loaded, work.stored, work.resident)
             )
             plan = plan_stripes(
                 operators,

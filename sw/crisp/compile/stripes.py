@@ -151,7 +151,7 @@ def plan_stripes(
             homes[name] = homes[place]
 
     rings = {}
-    for home in set(homes.values()):
+    for home in dict.fromkeys(homes.values()):  # not a set, whose order is another in every process
         members = [name for name in tensors if homes[name] == home]
         if home in resident:
             rows = resident[home].height

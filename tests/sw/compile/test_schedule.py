@@ -1,7 +1,11 @@
 """Schedule and compilation: networks at the edges of what is laid out, and what a program says of itself."""
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +140,30 @@ def test_equal_networks_are_equal_bytes() -> None:
     assert programs[0].to_bytes() == programs[1].to_bytes()
     info = compile_network(random_network(TINY, 3).network(), TINY, random_network(TINY, 3).image, info={"seed": 3})
     assert info.info == {**programs[0].info, "seed": 3}
+
+
+#: Prints a digest of programs; where a set of names has any say in them, it differs from process to process.
+DIGEST = """
+import hashlib
+from tests.sw.compile.test_schedule import CONFIGS, random_network, schedule
+nets = [random_network(CONFIGS["little memory"], seed, length=8) for seed in range(6)]
+print(hashlib.sha256(b"".join(schedule(net).program.to_bytes() for net in nets)).hexdigest())
+"""
+
+
+def test_the_order_of_sets_has_no_say() -> None:
+    root = Path(__file__).parents[3]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST],
+            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(digests) == 1
 
 
 def test_scratch_memory_is_only_for_what_does_not_fit() -> None:
