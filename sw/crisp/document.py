@@ -134,11 +134,12 @@ def networks_section(root: Path) -> str:
         "simulated in",
         "bytes equal",
     )
-    return markdown_table(headings, lines) + "\n\n" + networks_notes(records)
+    parts = [markdown_table(headings, lines), networks_notes(records), large_layers(records), depthwise_layers(records)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def networks_notes(records: list[dict[str, Any]]) -> str:
-    """Return what the table of networks does not say."""
+    """Return on what networks ran, and what the columns mean."""
     memory = records[0]["memory"]
     configs = {record["config"]: record for record in records}
     machines = "; ".join(
@@ -146,26 +147,44 @@ def networks_notes(records: list[dict[str, Any]]) -> str:
         for name, record in configs.items()
     )
     trained = ", ".join(dict.fromkeys(record["network"] for record in records if record["weights"] == "trained"))
-    notes = [
-        f"{machines}. Memory moves {memory['bandwidth']:g} beats a cycle, reads and writes together, and answers after "
+    return (
+        f"{machines}. Bandwidth of the memory is {memory['bandwidth']:g} word of the bus a cycle, reads and writes together, its latency "
         f"{memory['latency']} cycles. Compulsory are weights as packed, input and output once, and each tensor larger than the activation "
-        f"buffer once out and once in; layers that are computed together need less. Trained weights: {trained or 'none'}; all others have "
-        f"their seeded initial ones."
-    ]
-    notes += [
-        f"Of {record['network']} on `{record['config']}` at {record['density']:.1%} the {spread['layers']} convolutions with at least 64 "
-        f"channels and 64 inputs are {spread['least']:.1f} to {spread['largest']:.1f} times faster than dense, half of them more than "
-        f"{spread['median']:.1f}; [results/layers.json](results/layers.json) has every layer."
+        f"buffer once out and once in; layers that are computed together need less. Inputs are real pictures. Trained weights: "
+        f"{trained or 'none'}; all others have their seeded initial ones."
+    )
+
+
+def large_layers(records: list[dict[str, Any]]) -> str:
+    """Return the speed-ups of single layers at the least density."""
+    lines = [
+        (
+            record["network"],
+            f"`{record['config']}`",
+            f"{record['density']:.1%}",
+            f"{spread['layers']}",
+            *(f"{spread[name]:.1f}" for name in ("least", "median", "largest")),
+        )
         for record in records
         if (spread := record["large_layer_speedups"]) and record["asked_density"] == SPARSEST
     ]
-    notes += [
-        f"The depthwise convolutions of {record['network']} on `{record['config']}` use {record['depthwise_utilization']:.1%} of the "
-        f"multipliers ({pattern_text(record)})."
+    if not lines:
+        return ""
+    headings = ("network", "machine", "density", "convolutions", "least", "median", "largest")
+    return (
+        "Speed-up over dense of single layers, the pruned convolutions with at least 64 channels and 64 inputs; "
+        f"[results/layers.json](results/layers.json) has every layer:\n\n{markdown_table(headings, lines)}"
+    )
+
+
+def depthwise_layers(records: list[dict[str, Any]]) -> str:
+    """Return how well depthwise convolutions use the array."""
+    shares = [
+        f"{record['depthwise_utilization']:.1%} in {record['network']} on `{record['config']}`"
         for record in records
-        if record["depthwise_utilization"] is not None and record["asked_density"] == 0.1
+        if record["depthwise_utilization"] is not None and record["asked_density"] == 1
     ]
-    return "\n\n".join([notes[0], "\n".join(notes[1:])]).strip()
+    return f"Depthwise convolutions use this share of the multipliers: {', '.join(shares)}." if shares else ""
 
 
 def steady_state_section(root: Path) -> str:
