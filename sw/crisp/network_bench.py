@@ -40,8 +40,8 @@ DENSITIES = (1.0, 0.1, 0.08)
 #: Sparsest pattern, only where layers are large.
 SPARSEST = 0.07
 
-#: Networks that are measured on each preset besides the default one, which has them all. MobileNetV2 of 224 pixels does not fit ``edge``: for
-#: four rows of its result at a time the first depthwise convolution with a stride needs nine rows of 96 channels of 112 pixels.
+#: Networks that are measured on each preset besides the default one, which has them all. MobileNetV2 of 224 pixels does not fit ``edge``:
+#: for four rows of its result at a time the first depthwise convolution with a stride needs nine rows of 96 channels of 112 pixels.
 ON_OTHERS = {"edge": ("resnet50-224", "resnet20-fashion")}
 
 #: Pictures to calibrate with; the next one is the input.
