@@ -20,7 +20,7 @@ from crisp.arch.registers import ACTIVITY_COUNTERS
 from crisp.golden.machine import run_program
 from crisp.steady_state import compile_layer
 from crisp_sim.machine import Fault, MachineFault, MachineSimulator, MemoryModel, Response
-from crisp_sim.random_layers import Case, random_layer
+from crisp_sim.random_layers import Case, random_layer, random_layers
 
 TINY = Config.preset("tiny")
 MEMORIES = {
@@ -432,3 +432,68 @@ def test_table_is_what_the_program_says(simulator: MachineSimulator) -> None:
     with Host(simulator, program, image) as host:
         assert host.run() == DONE
         assert (host.outputs()["result"] == TABLE[image.astype(int) + 128]).all()
+
+
+# ----------------------------------------------------------------------------------------------------------------------------
+# Everything at once
+
+
+def flip_bits(rng: random.Random, data: bytes, number: int) -> bytes:
+    """Return bytes of which some bits are others."""
+    changed = bytearray(data)
+    for bit in rng.choices(range(8 * len(data)), k=number):
+        changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_anything_at_any_time(simulator: MachineSimulator, seed: int) -> None:
+    """Thousands of runs of random layers, one after the other on a machine that is never reset hard: right, damaged, failed, stopped."""
+    rng = random.Random(seed)
+    whole = []
+    for layer, x in random_layers(TINY, seed=seed, number=12):
+        image = np.ascontiguousarray(x[: layer.packed.shape[1]].T).reshape(1, 1, -1, layer.packed.shape[1])
+        program = compile_layer(layer, TINY, height=1, width=x.shape[1])
+        whole.append((program, image, run_program(program, {program.inputs[0].name: image})))
+    for number in range(1500):
+        program, image, expected = rng.choice(whole)
+        simulator.set_memory(rng.choice(list(MEMORIES.values())))
+        kind = rng.choice(("right", "commands", "constants", "memory", "reset"))
+        if kind == "commands":
+            words = [(command.opcode, command.word) for command in program.decode()]
+            place = rng.randrange(len(words))
+            words[place] = (words[place][0], damage(rng, *words[place]))
+            data = b"".join(word.to_bytes(COMMAND_WORDS[opcode].num_bytes, "little") for opcode, word in words)
+            program = dataclasses.replace(program, commands=data)
+        elif kind == "constants":
+            program = dataclasses.replace(program, constants=flip_bits(rng, program.constants, rng.choice((1, 4, 40))))
+        elif kind == "memory":
+            response = rng.choice((Response.SLVERR, Response.DECERR, Response.NONE))
+            simulator.set_faults([Fault(write=rng.random() < 0.3, response=response, transaction=rng.randrange(40))])
+        with Host(simulator, program, image, watchdog=3000) as host:
+            host.set_up()
+            host.start()
+            context = f"run {number}, {kind}"
+            if kind == "reset":
+                simulator.idle(rng.randrange(4000))
+            else:
+                ended = simulator.advance(100_000)
+                if kind == "memory":
+                    # Answers that were held back come now.
+                    simulator.set_faults()
+                    simulator.idle(400)
+                outcome = host.wait() if ended else None
+                fault = host.golden_fault()
+                if fault is not None:
+                    assert outcome == Outcome(fault.code, fault.command, fault.address), context
+                elif kind == "right":
+                    assert outcome == DONE, context
+                    for name, values in host.outputs().items():
+                        np.testing.assert_array_equal(values, expected[name], err_msg=context)
+                elif kind != "memory":
+                    assert outcome is None or outcome.code in DATA_ERRORS | {ErrorCode.NONE}, f"{context}: {outcome}"
+            host.soft_reset()
+        simulator.set_faults()
+        simulator.check_bus()
+        assert simulator.outstanding == 0, context
