@@ -18,6 +18,9 @@ __all__ = ["DocumentError", "write_documents"]
 #: Density at which the speed-ups of single layers are told.
 SPARSEST = 0.07
 
+#: Density at which it is told where cycles go, besides that of dense networks.
+TENTH = 0.1
+
 #: Multipliers of the largest ECP5, LFE5U-85F.
 ECP5_MULTIPLIERS = 156
 
@@ -134,7 +137,13 @@ def networks_section(root: Path) -> str:
         "simulated in",
         "bytes equal",
     )
-    parts = [markdown_table(headings, lines), networks_notes(records), large_layers(records), depthwise_layers(records)]
+    parts = [
+        markdown_table(headings, lines),
+        networks_notes(records),
+        where_cycles_go(records),
+        large_layers(records),
+        depthwise_layers(records),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -152,6 +161,24 @@ def networks_notes(records: list[dict[str, Any]]) -> str:
         f"{memory['latency']} cycles. Compulsory are weights as packed, input and output once, and each tensor larger than the activation "
         f"buffer once out and once in; layers that are computed together need less. Inputs are real pictures. Trained weights: "
         f"{trained or 'none'}; all others have their seeded initial ones."
+    )
+
+
+def where_cycles_go(records: list[dict[str, Any]]) -> str:
+    """Return the shares of the cycles of dense and of pruned networks."""
+    lines = []
+    for record in records:
+        if record["asked_density"] not in (1, TENTH):
+            continue
+        counters, cycles = record["counters"], record["counters"]["cycles"]
+        active, useful = counters["active"] / cycles, record["utilization"]
+        causes = [counters[f"idle_{name}"] / cycles for name in ("windows", "memory", "pooling")]
+        shares = (useful, active - useful, *causes, 1 - active - sum(causes))
+        lines.append((record["network"], f"`{record['config']}`", pattern_text(record), *(f"{max(0, share):.1%}" for share in shares)))
+    headings = ("network", "machine", "pattern", "kept MACs", "empty places", "windows", "memory", "pooling", "rest")
+    return (
+        "Where the cycles go. Empty places are lanes without a pixel, rows without a channel, and, in depthwise convolutions, operands that "
+        f"are not used; the others are cycles without a step, by what it waited for:\n\n{markdown_table(headings, lines)}"
     )
 
 

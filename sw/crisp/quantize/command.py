@@ -73,7 +73,7 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     block = group = None
     dataset = dataset or load_dataset(options.data or None, tell=console.print)
     training = dataset.training_and_validation()[0]
-    if "classes" in metadata:
+    if "history" in metadata:  # only pruned networks have one
         pruned = load_pruned(options.checkpoint)
         model, block, group = pruned.model, pruned.options.block, pruned.options.group
         training = training.select(pruned.classes)

@@ -86,7 +86,9 @@ def test_command(tmp_path: Path, pruned: bool) -> None:
         options = PruneOptions(iterations=1, iteration_images=0, final_images=32, saliency_images=16, batch=16)
         save_pruned(source, prune(resnet20(num_classes=4), data, [0, 2, 3], options))
     else:
-        save_checkpoint(source, resnet20(num_classes=4), {"architecture": "resnet20", "num_classes": "4"})
+        # As `crisp train` writes it: with the names of its classes.
+        metadata = {"architecture": "resnet20", "num_classes": "4", "classes": '["a", "b", "c", "d"]', "options": "{}"}
+        save_checkpoint(source, resnet20(num_classes=4), metadata)
     console = Console(file=io.StringIO(), width=200)
     quantize_file(QuantizeFileOptions(checkpoint=source, output=target, images=20), console, dataset=data)
     assert ("pruned in blocks of 16, M = 4" if pruned else "dense") in console.file.getvalue()
