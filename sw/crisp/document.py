@@ -177,8 +177,8 @@ def where_cycles_go(records: list[dict[str, Any]]) -> str:
         lines.append((record["network"], f"`{record['config']}`", pattern_text(record), *(f"{max(0, share):.1%}" for share in shares)))
     headings = ("network", "machine", "pattern", "kept MACs", "empty places", "windows", "memory", "pooling", "rest")
     return (
-        "Where the cycles go. Empty places are lanes without a pixel, rows without a channel, and, in depthwise convolutions, operands that "
-        f"are not used; the others are cycles without a step, by what it waited for:\n\n{markdown_table(headings, lines)}"
+        "Where the cycles go. Empty places are lanes without a pixel, rows without a channel, and, in depthwise convolutions, operands "
+        f"that are not used; the others are cycles without a step, by what it waited for:\n\n{markdown_table(headings, lines)}"
     )
 
 
