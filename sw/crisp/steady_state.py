@@ -166,7 +166,8 @@ def measure_steady_state(
 
 def run_layer(accelerator: Accelerator, layer: ProductLayer, pixel_tiles: int, seed: int) -> dict[str, int]:
     """Run a layer on random activations; return the counters of its EXECUTEs."""
-    program = compile_layer(layer, accelerator.config, height=pixel_tiles, width=accelerator.config.columns)
+    # An image of one row is not cut into stripes, so that both runs are one EXECUTE.
+    program = compile_layer(layer, accelerator.config, height=1, width=pixel_tiles * accelerator.config.columns)
     image = np.random.default_rng(seed).integers(-128, 128, program.inputs[0].shape, dtype=np.int8)
     (report,) = accelerator.run(program, {program.inputs[0].name: image}).layers
     return dict(report.counters)
