@@ -13,6 +13,7 @@ from .errors import CompileError
 from .operator import Operator
 from .order import order_operators
 from .plan import Plan
+from .interleave import interleave
 from .predict import predict
 from .schedule import NoRoom, Scheduler
 from .segments import choose_segments
@@ -77,6 +78,7 @@ def schedule_network(network: Network, config: Config, image: tuple[int, int, in
         scheduler = Scheduler(plan, choose_segments(plan, int(config.activation_words * share)))
         try:
             scheduler.run()
+            scheduler.stream.commands = interleave(scheduler.stream.commands, config)
             break
         except NoRoom as error:
             missing = str(error)

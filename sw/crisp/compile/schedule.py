@@ -245,10 +245,10 @@ class Scheduler:
         if operator.output.name in segment.stored:
             self.store_rows(operator.output.name, 0, operator.output.height)
 
-    def pieces(self, name: str, low: int, high: int) -> Iterable[tuple[int, int]]:
-        """Cut rows where the ring of a tensor wraps, and where they do not lie one behind the other in memory."""
+    def pieces(self, name: str, low: int, high: int, *, is_cut: bool = False) -> Iterable[tuple[int, int]]:
+        """Cut rows where the ring of a tensor wraps, and where they do not lie one behind the other in memory unless rows are cut to patches."""
         rows = self.homes[name].rows
-        most = rows if self.places[name].line == self.network.tensors[name].width else 1
+        most = rows if is_cut or self.places[name].line == self.network.tensors[name].width else 1
         while low < high:
             end = min(high, (low // rows + 1) * rows, low + most)
             yield low, end
@@ -258,7 +258,7 @@ class Scheduler:
         """Load rows of a tensor."""
         tensor, home, place = self.network.tensors[name], self.homes[name], self.places[name]
         operator = next((op for op in self.network.operators if op.patches is not None and op.source.name == name), None)
-        for start, end in self.pieces(name, low, high):
+        for start, end in self.pieces(name, low, high, is_cut=operator is not None):
             destination = home.base + home.place(start)
             if operator is not None:
                 image, patches = self.network.source, operator.patches
