@@ -9,6 +9,7 @@ from crisp.arch import CHANNEL, COUNT, ENTRY, Config
 from .buffers import Ring
 from .chunks import Chunk
 from .cost import execute_cycles
+from .lanes import source_lanes
 from .operator import Kind, Operator, Tensor
 
 __all__ = ["Plan"]
@@ -137,9 +138,19 @@ class Plan:
         """Return the predicted cycles of an operator's EXECUTEs for some rows of its result."""
         key = operator.name, rows
         if key not in self.known_cycles:
-            phases = [2 if name in self.split else 1 for name in (operator.source.name, operator.output.name)]
+            source_phases, output_phases = (2 if name in self.split else 1 for name in (operator.source.name, operator.output.name))
+            lanes = source_lanes(
+                operator,
+                0,
+                rows,
+                group=self.config.group_size,
+                pitch=self.pitch(operator.source.name, operator.source.height),
+                line=operator.source.width,
+                source_phases=source_phases,
+                output_phases=output_phases,
+            )
             self.known_cycles[key] = sum(
-                execute_cycles(operator, chunk, 0, rows, self.config, *phases) for chunk in self.chunks[operator.name]
+                execute_cycles(operator, chunk, lanes, output_phases, self.config) for chunk in self.chunks[operator.name]
             )
         return self.known_cycles[key]
 

@@ -21,7 +21,8 @@ from crisp.arch.loads import TABLE_DEPTH, element_bytes
 
 from .buffers import FreeList, Home, Ring
 from .chunks import Chunk, window_runs
-from .cost import array_cycles, walk_pixels
+from .cost import array_cycles
+from .lanes import Lanes, source_lanes
 from .operator import Kind, Operator, Tensor
 from .plan import Plan
 from .segments import Segment
@@ -390,12 +391,25 @@ class Scheduler:
             reads.append(self.touch(operator.residual, low, min(high, operator.output.height)))
             common |= self.residual(operator, chunk, self.homes[operator.residual], low)
         for phase in range(output.phases):
-            walk = self.walk(operator, chunk, source, low, high, phase, output.phases)
+            lanes = source_lanes(
+                operator,
+                low,
+                high,
+                group=self.group,
+                pitch=source.pitch,
+                line=source.width,
+                source_phases=source.phases,
+                output_phases=output.phases,
+                phase=phase,
+            )
+            if operator.kind is Kind.PLANES:
+                lanes = dataclasses.replace(lanes, pixels=source.planes, width=source.planes)  # those that are here
+            walk = self.walk(operator, chunk, source, lanes, low, phase, output.phases)
             self.stream.execute(
                 operator.name,
                 reads,
                 self.touch(operator.output.name, low, high),
-                cycles=array_cycles(operator, chunk, walk["pixels"], self.config, source.phases, output.phases),
+                cycles=array_cycles(operator, chunk, lanes, self.config),
                 **common,
                 **walk,
                 **self.results(operator, chunk, source, output, low, phase),
@@ -413,18 +427,15 @@ class Scheduler:
             **chunk.fields,
         }
 
-    def walk(self, operator: Operator, chunk: Chunk, source: Home, low: int, high: int, phase: int, phases: int) -> dict[str, int]:
+    def walk(self, operator: Operator, chunk: Chunk, source: Home, lanes: Lanes, low: int, phase: int, phases: int) -> dict[str, int]:
         """Return the fields that say which pixels see which part of the source; every ``phases``-th column from ``phase`` on."""
-        columns = self.config.columns
+        columns, width = self.config.columns, lanes.width
         part = chunk_stride(operator, source)
         if operator.kind is Kind.PLANES:  # a plane takes the place of a pixel, and so a pixel that of a tap
-            width, step_y, step_x, place_x, place_y = source.planes, 0, 0, source.pitch, 0
-            first_y = first_x = first_q = 0
+            step_y = step_x = first_y = first_x = first_q = 0
             ring, height, input_width = source.words, 1, 1
         else:
-            width = operator.output.width // phases
             step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1] * phases
-            place_x, place_y = step_x // source.phases, step_y * source.width
             first_y = low // operator.row_step * step_y - operator.window.padding[0]
             first_x = phase * operator.window.stride[1] - operator.window.padding[1]
             ring = source.ring
@@ -432,14 +443,12 @@ class Scheduler:
             first_place = first_x if source.phases == 1 else phase * operator.window.stride[1] // source.phases
             first_q = (first_y * source.width + first_place) % ring
             height, input_width = operator.source.height, source.width
-        pixels = source.planes if operator.kind is Kind.PLANES else walk_pixels(operator, low, high, self.group) // phases
         rows, rest = divmod(columns, width)
-        wrap_dx, wrap_dq = -width * step_x, place_y - width * place_x
-        is_single = pixels <= columns
+        wrap_dx, wrap_dq = -width * step_x, lanes.row_step - width * lanes.step
         # Places between the end of a row of results and the next row's begin.
         gap = 0 if operator.kind is Kind.PLANES else operator.row_step * operator.output.width - width
         return {
-            "pixels": pixels,
+            "pixels": lanes.pixels,
             "width": width,
             "first_column": 0,
             "tile_columns": rest,
@@ -448,8 +457,8 @@ class Scheduler:
             "tile_dy": rows * step_y,
             "wrap_dx": wrap_dx,
             "wrap_dy": step_y,
-            "lane_dq": place_x % ring,
-            "tile_dq": (columns * place_x + rows * wrap_dq) % ring,
+            "lane_dq": lanes.step % ring,
+            "tile_dq": (columns * lanes.step + rows * wrap_dq) % ring,
             "wrap_dq": wrap_dq % ring,
             "first_y": first_y,
             "first_x": first_x,
@@ -460,7 +469,7 @@ class Scheduler:
             "input_ring": ring,
             "input_pitch": source.pitch,
             "part_stride": part,
-            "output_tile_dq": 0 if is_single else columns + rows * gap,
+            "output_tile_dq": 0 if lanes.pixels <= columns else columns + rows * gap,
             "output_wrap_dq": gap,
         }
 
