@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from crisp.arch import Config, ExecuteKind, Opcode
 
+from .bus import Bus
 from .stream import Emitted
 
 __all__ = ["MEMORY_LATENCY", "Timing", "predict"]
@@ -19,15 +20,20 @@ MEMORY_LATENCY = 40
 #: Cycles from the begin of a program to its first command.
 FETCH = MEMORY_LATENCY + 20
 
-#: Cycles that a LOAD takes beyond its beats: to its first request, through memory, and to its buffer.
-LOAD_OVERHEAD = MEMORY_LATENCY + 15
+#: Cycles from a LOAD's begin to its first bytes at the buffer, and from the last ones to its end.
+LOAD_LATENCY = MEMORY_LATENCY + 10
+LOAD_END = 5
 
-#: Cycles by which the next LOAD begins before the end of this one: its requests are under way while the last bytes come.
-LOAD_OVERLAP = MEMORY_LATENCY - 15
+#: LOADs that are asked for at a time, and cycles between the work of two.
+LOADS_AHEAD = 3
+LOAD_GAP = 3
 
-#: Cycles that a STORE takes beyond its beats.
-STORE_OVERHEAD = MEMORY_LATENCY + 25
+#: Cycles from a STORE's begin to its first beat, and from its last beat to its end.
+STORE_LATENCY = 15
+STORE_END = MEMORY_LATENCY + 10
 
+#: STOREs that are under way at a time.
+STORES_AHEAD = 4
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
@@ -63,7 +69,8 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
     tail = {ExecuteKind.PRODUCT: config.rows + config.columns + 19, ExecuteKind.MAX: 8}
     done: dict[Opcode, list[int]] = {Opcode.LOAD: [], Opcode.EXECUTE: [], Opcode.STORE: []}
     free = dict.fromkeys(done, FETCH)
-    array = FETCH
+    array = loader = FETCH
+    bus = Bus()
     times = []
     for command in commands:
         waits = ((Opcode.LOAD, "wait_load"), (Opcode.EXECUTE, "wait_execute"), (Opcode.STORE, "wait_store"))
@@ -75,19 +82,37 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
         if command.opcode is Opcode.END:
             times.append(Timing(ready, max([ready, *(ends[-1] for ends in done.values() if ends)])))
             continue
-        start = max(ready, free[command.opcode])
-        if command.opcode is Opcode.EXECUTE:
-            # The gather works ahead of the array, but not beyond the end of the one before.
-            begin = max(array, start + gather)
-            array = begin + command.cycles
-            end = array + tail[ExecuteKind(command.fields["kind"])]
-            free[Opcode.EXECUTE] = max(start, array - command.cycles)
-        else:
-            end = start + command.cycles + (LOAD_OVERHEAD if command.opcode is Opcode.LOAD else STORE_OVERHEAD)
-            free[command.opcode] = end - LOAD_OVERLAP if command.opcode is Opcode.LOAD else end
-        done[command.opcode].append(max(end, done[command.opcode][-1] if done[command.opcode] else 0))
-        times.append(Timing(start, end))
+        start, ends = max(ready, free[command.opcode]), done[command.opcode]
+        match command.opcode:
+            case Opcode.EXECUTE:
+                # The gather works ahead of the array, but not beyond the end of the one before.
+                begin = max(array, start + gather)
+                array = begin + command.cycles
+                end = array + tail[ExecuteKind(command.fields["kind"])]
+                free[Opcode.EXECUTE] = max(start, array - command.cycles)
+            case Opcode.LOAD:
+                # Bytes are asked for ahead; one LOAD after the other puts them into its buffer.
+                if len(ends) >= LOADS_AHEAD:
+                    start = max(start, ends[-LOADS_AHEAD])
+                begin = max(loader, start + LOAD_LATENCY)
+                loader = max(begin + command.cycles, bus.take(begin, beats(command, config)))
+                end = loader + LOAD_END
+                loader += LOAD_GAP
+                free[Opcode.LOAD] = start
+            case Opcode.STORE:
+                if len(ends) >= STORES_AHEAD:
+                    start = max(start, ends[-STORES_AHEAD])
+                sent = max(start + STORE_LATENCY + command.cycles, bus.take(start + STORE_LATENCY, beats(command, config)))
+                end = sent + STORE_END
+                free[Opcode.STORE] = max(start, sent - STORE_LATENCY)
+        ends.append(max(end, ends[-1] if ends else 0))
+        times.append(Timing(start, ends[-1]))
     return times
+
+
+def beats(command: Emitted, config: Config) -> int:
+    """Return the cycles for which a LOAD or STORE has the bus."""
+    return command.fields.get("rows", 1) * -(-command.fields.get("row_bytes", 0) // config.beat_bytes)
 
 
 def recent(count: int, issued: int) -> int:
