@@ -10,10 +10,10 @@ from crisp.golden import Network
 
 from .chunks import cut
 from .errors import CompileError
+from .interleave import interleave
 from .operator import Operator
 from .order import order_operators
 from .plan import Plan
-from .interleave import interleave
 from .predict import predict
 from .schedule import NoRoom, Scheduler
 from .segments import choose_segments

@@ -1,8 +1,8 @@
 """Interleave: the three queues in the order in which their commands are expected to begin.
 
-Commands are fetched in order, and one whose queue is full holds up those behind it, of other queues as well. Written layer after layer,
-a LOAD that could bring the next stripe while this one is computed would stand behind EXECUTEs that wait. Since all that must not overtake is
-said by waits, any order serves that keeps each queue's own and in which no command waits for one behind it.
+Commands are fetched in order, and one whose queue is full holds up those behind it, of other queues as well. Written layer after layer, a
+LOAD that could bring the next stripe while this one is computed would stand behind EXECUTEs that wait. Since waits say all that must not
+overtake, any order serves that keeps each queue's own and in which no command waits for one behind it.
 """
 
 from collections.abc import Sequence

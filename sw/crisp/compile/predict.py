@@ -26,7 +26,7 @@ LOAD_END = 5
 
 #: LOADs that are asked for at a time, and cycles between the work of two.
 LOADS_AHEAD = 3
-LOAD_GAP = 3
+LOAD_GAP = 10
 
 #: Cycles from a STORE's begin to its first beat, and from its last beat to its end.
 STORE_LATENCY = 15
@@ -34,6 +34,7 @@ STORE_END = MEMORY_LATENCY + 10
 
 #: STOREs that are under way at a time.
 STORES_AHEAD = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class Timing:

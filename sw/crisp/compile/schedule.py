@@ -247,7 +247,7 @@ class Scheduler:
             self.store_rows(operator.output.name, 0, operator.output.height)
 
     def pieces(self, name: str, low: int, high: int, *, is_cut: bool = False) -> Iterable[tuple[int, int]]:
-        """Cut rows where the ring of a tensor wraps, and where they do not lie one behind the other in memory unless rows are cut to patches."""
+        """Cut rows where the ring wraps; and each from the next where they are apart in memory, unless they are cut to patches."""
         rows = self.homes[name].rows
         most = rows if is_cut or self.places[name].line == self.network.tensors[name].width else 1
         while low < high:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crisp.arch import Config, Opcode
-from crisp.compile.predict import FETCH, LOAD_OVERHEAD, LOAD_OVERLAP, STORE_OVERHEAD, Timing, predict, recent
+from crisp.compile.predict import FETCH, LOAD_END, LOAD_GAP, LOAD_LATENCY, STORE_END, STORE_LATENCY, Timing, predict, recent
 from crisp.compile.stream import Emitted
 
 TINY = Config.preset("tiny")
@@ -65,12 +65,13 @@ def test_more_cycles_end_no_earlier(commands: list[Emitted], data: st.DataObject
 
 
 def test_commands_of_a_queue() -> None:
-    """LOADs overlap by their requests, STOREs do not, and EXECUTEs follow each other without a gap."""
+    """LOADs and STOREs hide their latency behind the ones before, and EXECUTEs follow each other without a gap."""
     loads = predict([command(Opcode.LOAD, 100), command(Opcode.LOAD, 100)], TINY)
-    assert loads[0] == Timing(FETCH, FETCH + 100 + LOAD_OVERHEAD)
-    assert loads[1].end - loads[0].end == 100 + LOAD_OVERHEAD - LOAD_OVERLAP
+    assert loads[0] == Timing(FETCH, FETCH + LOAD_LATENCY + 100 + LOAD_END)
+    assert loads[1].end - loads[0].end == 100 + LOAD_GAP
     stores = predict([command(Opcode.STORE, 100), command(Opcode.STORE, 100)], TINY)
-    assert stores[1].end - stores[0].end == 100 + STORE_OVERHEAD
+    assert stores[0] == Timing(FETCH, FETCH + STORE_LATENCY + 100 + STORE_END)
+    assert stores[1].end - stores[0].end == 100
     executes = predict([command(Opcode.EXECUTE, 100), command(Opcode.EXECUTE, 70)], TINY)
     assert executes[1].end - executes[0].end == 70
 
@@ -82,6 +83,15 @@ def test_a_wait_costs_the_way_through_the_array() -> None:
     assert gap == 2 * TINY.columns + TINY.rows + 39
     maximum = command(Opcode.EXECUTE, 100, kind=1)
     assert predict([first], TINY)[0].end - predict([maximum], TINY)[0].end == TINY.rows + TINY.columns + 11
+
+
+def test_loads_and_stores_share_the_bus() -> None:
+    """The second to ask gets what is left, so that both together take as long as their beats."""
+    load = command(Opcode.LOAD, 100, rows=4, row_bytes=100)  # 25 beats of 4 bytes a row
+    store = command(Opcode.STORE, 100, rows=4, row_bytes=100)
+    alone, both = predict([load], TINY), predict([load, store], TINY)
+    assert both[0] == alone[0]
+    assert both[1].end == FETCH + LOAD_LATENCY + 100 + (100 - (LOAD_LATENCY - STORE_LATENCY)) + STORE_END
 
 
 def test_work_and_loads_at_the_same_time() -> None:
