@@ -26,6 +26,7 @@ def test_testpoint_names_tests(point: dict) -> None:
 TESTED_WITHIN = {
     "burst_splitter": "axi_reader",
     "chunk_widener": "load_unit",
+    "cluster_share": "clusters",
     "element_loader": "load_unit",
     "patch_cutter": "load_unit",
     "row_walker": "load_unit",

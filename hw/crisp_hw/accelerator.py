@@ -20,7 +20,6 @@ from .execute_unit import ExecuteUnit, trace_signature
 from .load_unit import LOAD_BYTES_WIDTH, LoadUnit
 from .scoreboard import Scoreboard
 from .skid_buffer import SkidBuffer
-from .step_issuer import Cause
 from .store_unit import STORE_BYTES_WIDTH, StoreUnit
 from .supervisor import Supervisor
 
@@ -146,7 +145,7 @@ class Accelerator(Component):
         m.submodules.beats = in_program(beats := SkidBuffer(reader.o_beats[to_load].payload.shape()))
         connect(m, reader.o_beats[to_load], beats.i_data)
         connect(m, beats.o_data, load_unit.i_beats)
-        for name in ("step", "count", "entry", "channel", "run", "table"):
+        for name in ("clusters", "step", "count", "entry", "channel", "run", "table"):
             m.d.comb += getattr(execute_unit, f"i_{name}").eq(getattr(load_unit, f"o_{name}"))
         connect(m, execute_unit.o_reads[0], activations.i_reads[0])
         connect(m, execute_unit.o_reads[1], activations.i_reads[1])
@@ -181,8 +180,7 @@ class Accelerator(Component):
         # What moves.
         axi = {name: getattr(self, f"m_axi_{name}valid") & getattr(self, f"m_axi_{name}ready") for name in ("ar", "r", "aw", "w", "b")}
         ports = [*activations.i_reads, *activations.i_writes]
-        steps = execute_unit.o_computing & (execute_unit.o_cause == Cause.ACTIVE)
-        m.d.comb += supervisor.i_progress.eq(Cat(*axi.values(), *(port.valid & port.ready for port in ports), steps).any())
+        m.d.comb += supervisor.i_progress.eq(Cat(*axi.values(), *(port.valid & port.ready for port in ports), execute_unit.o_active).any())
 
         # Account.
         m.submodules.counters = counters = ActivityCounters(beat_bytes=config.beat_bytes)

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from crisp.arch import COUNT, ENTRY, EXECUTE, ErrorCode, Sharing
+from crisp.arch import COUNT, ENTRY, EXECUTE, ErrorCode, Sharing, Spread
 
 from .layouts import block_layout, fields_layout, word_layout, write_port_layout
 
@@ -17,7 +17,7 @@ def walker_command_layout() -> data.StructLayout:
     """Lay out what of an `EXECUTE` the walk depends on."""
     return fields_layout(
         EXECUTE,
-        *("sharing", "open", "row_tiles", "pixels"),
+        *("sharing", "spread", "open", "row_tiles", "pixels"),
         *("block_tiles", "block_groups_log2", "block_columns", "tail_groups", "count_base", "entry_base"),
     )
 
@@ -47,6 +47,8 @@ class BlockWalker(wiring.Component):
         Block rows.
     column_depth : int
         Words of a lane of the column buffer.
+    clusters : int
+        Clusters, of which each has every so manieth pixel tile where the command is spread by them.
 
     Members
     -------
@@ -65,12 +67,13 @@ class BlockWalker(wiring.Component):
     LATENCY = 6
     PREFETCH = 8
 
-    def __init__(self, *, columns: int, group_size: int, entry_depth: int, block_row_depth: int, column_depth: int):
+    def __init__(self, *, columns: int, group_size: int, entry_depth: int, block_row_depth: int, column_depth: int, clusters: int = 1):
         self.columns = columns
         self.group_size = group_size
         self.entry_depth = entry_depth
         self.block_row_depth = block_row_depth
         self.column_depth = column_depth
+        self.clusters = clusters
         super().__init__({
             "i_count": In(write_port_layout(word_layout(COUNT), block_row_depth)),
             "i_entry": In(write_port_layout(word_layout(ENTRY), entry_depth)),
@@ -100,9 +103,11 @@ class BlockWalker(wiring.Component):
         ends_pixel_tile = Signal()  # it is its pixel tile's last
         pixels_left = Signal.like(command.pixels)
 
+        pixels_on = Mux(command.spread == Spread.PIXEL_TILES, self.clusters * self.columns, self.columns)  # to its next tile
+
         last_of_list = blocks_left == 1
         last_of_pixel_tile = last_of_list & ends_pixel_tile
-        last_of_command = last_of_pixel_tile & (pixels_left <= self.columns)
+        last_of_command = last_of_pixel_tile & (pixels_left <= pixels_on)
 
         # Step to the next block whenever the FIFO has room for it.
         credits = Signal(range(self.PREFETCH + 1), init=self.PREFETCH)
@@ -165,7 +170,7 @@ class BlockWalker(wiring.Component):
         with m.If(start):
             m.d.sync += [walking.eq(1), pixels_left.eq(command.pixels)]
         with m.Elif(step & last_of_pixel_tile):
-            m.d.sync += [walking.eq(~last_of_command), pixels_left.eq(pixels_left - self.columns)]
+            m.d.sync += [walking.eq(~last_of_command), pixels_left.eq(pixels_left - pixels_on)]
 
         # Read the entry, with a register behind the RAM; what belongs to it keeps step.
         read = entries.read_port()

@@ -114,6 +114,7 @@ class LayerEngine(wiring.Component):
             entry_depth=config.entry_buffer_depth,
             block_row_depth=config.block_row_buffer_depth,
             column_depth=config.column_buffer_depth,
+            clusters=config.clusters,
         )
         m.submodules.step_issuer = issuer = StepIssuer(
             weight_depth=config.weight_buffer_depth,

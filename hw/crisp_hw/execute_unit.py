@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from crisp.arch import COUNTERS, EXECUTE, Config, ExecuteKind
 
+from .clusters import Clusters, tagged_layout
 from .command_layouts import UNITS_WIDTH, fault_layout, queued_layout, tag_layout
-from .engine import LayerEngine
 from .gather import Gather
 from .layouts import fields_layout, read_request_layout, read_response_signature, word_layout, write_request_layout
 from .max_pool import MaxPool
@@ -22,9 +22,12 @@ __all__ = ["ExecuteUnit", "record_layout", "trace_signature"]
 RESULT_FIELDS = tuple(
     field.name
     for field in EXECUTE.fields
-    if field.name in ("kind", "sharing", "open", "table", "row_tiles", "pixels", "width", "first_column", "tile_columns")
+    if field.name in ("kind", "sharing", "spread", "open", "table", "row_tiles", "pixels", "width", "first_column", "tile_columns")
     or field.name.startswith(("output_", "residual", "result_", "sum_"))
 )
+
+#: What is written to the buffers of clusters.
+WRITES = ("i_clusters", "i_step", "i_count", "i_entry", "i_channel")
 
 
 def record_layout() -> data.StructLayout:
@@ -43,7 +46,7 @@ class ExecuteUnit(wiring.Component):
 
     ::
 
-        i_command -+-> gather -+-> layer_engine -+-> result_writer -> o_write
+        i_command -+-> gather -+-> clusters -----+-> result_writer -> o_write
                    |    ^ v    +-> max_pool -----+      ^ v
                    |  o_reads[0]                     o_reads[1]
                    +-> (all of them, each with the fields that it needs)
@@ -62,6 +65,8 @@ class ExecuteUnit(wiring.Component):
     -------
     i_command : In, stream
         Commands that may begin, see `queued_layout`.
+    i_clusters : In
+        Clusters that take what is written to the next four.
     i_step, i_count, i_entry, i_channel, i_run, i_table : In
         Write ports of the buffers.
     o_reads, i_reads : Out and In, arrays
@@ -75,7 +80,9 @@ class ExecuteUnit(wiring.Component):
     o_busy : Out
         Commands are under way.
     o_computing, o_cause : Out
-        The engine is at work, and what this cycle goes to.
+        Cluster 0 is at work, and what this cycle goes to.
+    o_active : Out
+        Any cluster issues a step.
     o_trace : Out
         Records of complete commands, in order; some cycles behind ``o_complete``, but before ``o_busy`` falls.
     o_fault : Out
@@ -87,16 +94,20 @@ class ExecuteUnit(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        self.engine = LayerEngine(config)
+        self.clusters = Clusters(config)
         self.gather = Gather(
-            columns=config.columns, group_size=config.group_size, words=config.activation_words, run_depth=config.run_buffer_depth
+            columns=config.columns,
+            group_size=config.group_size,
+            words=config.activation_words,
+            run_depth=config.run_buffer_depth,
+            clusters=config.clusters,
         )
         self.result_writer = ResultWriter(config)
-        engine, gather, writer = (part.signature.members for part in (self.engine, self.gather, self.result_writer))
+        clusters, gather, writer = (part.signature.members for part in (self.clusters, self.gather, self.result_writer))
         read = stream.Signature(read_request_layout(config.columns, config.activation_words))
         super().__init__({
             "i_command": In(stream.Signature(queued_layout(EXECUTE))),
-            **{name: engine[name] for name in ("i_step", "i_count", "i_entry", "i_channel")},
+            **{name: clusters[name] for name in WRITES},
             "i_run": gather["i_run"],
             "i_table": writer["i_table"],
             "o_reads": Out(read).array(2),
@@ -107,6 +118,7 @@ class ExecuteUnit(wiring.Component):
             "o_busy": Out(1),
             "o_computing": Out(1),
             "o_cause": Out(Cause),
+            "o_active": Out(1),
             "o_trace": Out(trace_signature()),
             "o_fault": Out(fault_layout()),
         })  # fmt: skip
@@ -115,14 +127,14 @@ class ExecuteUnit(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.gather = gather = self.gather
-        m.submodules.engine = engine = self.engine
+        m.submodules.clusters = clusters = self.clusters
         m.submodules.max_pool = max_pool = MaxPool(columns=config.columns, group_size=config.group_size)
         m.submodules.result_writer = writer = self.result_writer
 
-        # A command goes to all at once: to the gather, to a register before the engine, and to a queue before the result writer.
+        # A command goes to all at once: to the gather, to a register before the clusters, and to a queue before the result writer.
         command, tag = self.i_command.payload.fields, self.i_command.payload.tag
         is_product = command.kind == ExecuteKind.PRODUCT
-        m.submodules.product = product = StreamRegister(data.StructLayout({"command": word_layout(EXECUTE), "tag": tag_layout()}))
+        m.submodules.product = product = StreamRegister(tagged_layout())
         result_layout = fields_layout(EXECUTE, *RESULT_FIELDS)
         m.submodules.results = results = SyncFIFO(width=result_layout.size, depth=self.UNDER_WAY - 1)
         m.submodules.result = result = StreamRegister(result_layout)
@@ -135,8 +147,8 @@ class ExecuteUnit(wiring.Component):
         m.d.comb += results.w_data.eq(Cat(command[name] for name in RESULT_FIELDS))
         for name, _ in command.shape():
             m.d.comb += [gather.i_command.payload[name].eq(command[name]), product.i_data.payload.command[name].eq(command[name])]
-        m.d.comb += [product.i_data.payload.tag.eq(tag), engine.i_command.payload.eq(product.o_data.payload.command)]
-        m.d.comb += [engine.i_command.valid.eq(product.o_data.valid), product.o_data.ready.eq(engine.i_command.ready)]
+        m.d.comb += product.i_data.payload.tag.eq(tag)
+        connect(m, product.o_data, clusters.i_command)
         m.d.comb += [result.i_data.payload.eq(results.r_data), result.i_data.valid.eq(results.r_rdy)]
         m.d.comb += results.r_en.eq(result.i_data.ready)
         m.d.comb += [writer.i_command.payload[name].eq(result.o_data.payload[name]) for name in RESULT_FIELDS]
@@ -145,22 +157,24 @@ class ExecuteUnit(wiring.Component):
         # Data in their order.
         connect(m, gather.o_request, flipped(self.o_reads[0]))
         connect(m, flipped(self.i_reads[0]), gather.i_response)
-        connect(m, gather.o_window, engine.i_window)
+        connect(m, gather.o_window, clusters.i_window)
         connect(m, gather.o_pool, max_pool.i_word)
-        connect(m, engine.o_slots, writer.i_products)
+        connect(m, clusters.o_slots, writer.i_products)
         connect(m, max_pool.o_slot, writer.i_maxima)
         connect(m, writer.o_request, flipped(self.o_reads[1]))
         connect(m, flipped(self.i_reads[1]), writer.i_response)
         connect(m, writer.o_write, flipped(self.o_write))
-        m.d.comb += [writer.i_open_done.eq(engine.o_open_done), writer.i_writing.eq(self.i_writing)]
-        m.d.comb += [getattr(engine, name).eq(getattr(self, name)) for name in ("i_step", "i_count", "i_entry", "i_channel")]
+        m.d.comb += [clusters.i_targets.eq(gather.o_targets), clusters.i_turn.eq(writer.o_turn)]
+        m.d.comb += [writer.i_open_done.eq(clusters.o_open_done), writer.i_writing.eq(self.i_writing)]
+        m.d.comb += [getattr(clusters, name).eq(getattr(self, name)) for name in WRITES]
         m.d.comb += [gather.i_run.eq(self.i_run), writer.i_table.eq(self.i_table)]
-        m.d.comb += [self.o_complete.eq(writer.o_complete), self.o_computing.eq(engine.o_busy), self.o_cause.eq(engine.o_cause)]
+        m.d.comb += [self.o_complete.eq(writer.o_complete), self.o_computing.eq(clusters.o_busy), self.o_cause.eq(clusters.o_cause)]
+        m.d.comb += self.o_active.eq(clusters.o_active)
 
-        # Records. The engine's account of a command may close before its results are written, or a little later.
+        # Records. The clusters' account of a command may close before its results are written, or a little later.
         m.submodules.accounts = accounts = SyncFIFO(width=COUNTERS.width, depth=self.UNDER_WAY + 1)
         complete = Signal(self.UNDER_WAY)
-        m.d.comb += [accounts.w_en.eq(engine.o_counters_valid), accounts.w_data.eq(engine.o_counters)]
+        m.d.comb += [accounts.w_en.eq(clusters.o_counters_valid), accounts.w_data.eq(clusters.o_counters)]
         m.d.comb += [records.w_en.eq(begins), records.w_data.eq(Cat(tag.index, is_product))]
         has_account = records.r_data[-1]
         trace = self.o_trace
@@ -174,22 +188,13 @@ class ExecuteUnit(wiring.Component):
         m.d.comb += self.o_busy.eq(records.r_rdy)
 
         # Faults, with the command that they belong to.
-        m.submodules.tags = tags = SyncFIFO(width=tag_layout().size, depth=self.UNDER_WAY)
         last_tag = Signal(tag_layout())
-        last_product = Signal(tag_layout())
-        m.d.comb += [tags.w_en.eq(begins & is_product), tags.w_data.eq(tag), tags.r_en.eq(engine.o_steps_end)]
         with m.If(begins):
             m.d.sync += last_tag.eq(tag)
-        with m.If(engine.i_command.valid & engine.i_command.ready):
-            m.d.sync += last_product.eq(product.o_data.payload.tag)
         fault = self.o_fault
-        m.d.sync += fault.valid.eq(engine.o_error | gather.o_error)
-        with m.If(engine.o_error):
-            m.d.sync += fault.code.eq(engine.o_error_code)
-            with m.If(engine.o_error_listing):
-                m.d.sync += fault.tag.eq(last_product)
-            with m.Else():
-                m.d.sync += fault.tag.eq(tags.r_data)
+        m.d.sync += fault.valid.eq(clusters.o_error | gather.o_error)
+        with m.If(clusters.o_error):
+            m.d.sync += [fault.code.eq(clusters.o_error_code), fault.tag.eq(clusters.o_error_tag)]
         with m.Else():
             m.d.sync += [fault.code.eq(gather.o_error_code), fault.tag.eq(last_tag)]
         return m

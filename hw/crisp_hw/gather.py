@@ -6,9 +6,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from crisp.arch import EXECUTE, RUN, ErrorCode, ExecuteKind, Sharing
+from crisp.arch import EXECUTE, RUN, ErrorCode, ExecuteKind, Sharing, Spread
 from crisp.arch.config import ACTIVATION_ADDRESS_WIDTH
 
+from .cluster_share import turn_bits
 from .lane_coordinate import LaneCoordinate
 from .lane_ring import PLACE, LaneRing, go_on, ring_step_layout
 from .layouts import read_request_layout, read_response_signature, window_word_layout, word_layout, write_port_layout
@@ -44,6 +45,8 @@ class Gather(wiring.Component):
         Words of the activation buffer.
     run_depth : int
         Runs of the run buffer.
+    clusters : int
+        Clusters that windows are for.
 
     Members
     -------
@@ -57,6 +60,8 @@ class Gather(wiring.Component):
         Its answers.
     o_window, o_pool : Out, streams
         Words of windows that are multiplied, and of those whose maximum is taken; never both at a time.
+    o_targets : Out
+        Clusters that the word of a window is for.
     o_busy : Out
         A command is at work, or words have not left.
     o_error : Out
@@ -69,11 +74,12 @@ class Gather(wiring.Component):
     #: Words that are asked for and have not left: the cycles from asking to leaving, and some for requests that take several.
     WORDS_UNDER_WAY = 16
 
-    def __init__(self, *, columns: int, group_size: int, words: int, run_depth: int):
+    def __init__(self, *, columns: int, group_size: int, words: int, run_depth: int, clusters: int = 1):
         self.columns = columns
         self.group_size = group_size
         self.words = words
         self.run_depth = run_depth
+        self.clusters = clusters
         word = stream.Signature(window_word_layout(columns, group_size))
         super().__init__({
             "i_command": In(stream.Signature(word_layout(EXECUTE))),
@@ -82,6 +88,7 @@ class Gather(wiring.Component):
             "i_response": In(read_response_signature(columns, group_size)),
             "o_window": Out(word),
             "o_pool": Out(word),
+            "o_targets": Out(clusters),
             "o_busy": Out(1),
             "o_error": Out(1),
             "o_error_code": Out(ErrorCode),
@@ -134,6 +141,7 @@ class Gather(wiring.Component):
             "words_left": next_run.words_minus_1.shape(),
             "last_of_window": 1,
             "last_of_tile": 1,
+            "targets": self.clusters,
         })  # fmt: skip
         run = Signal(run_layout)
         issue = Signal()
@@ -154,6 +162,22 @@ class Gather(wiring.Component):
             with m.If(is_grouped):
                 m.d.sync += part_base.eq(add_up(part_base, command.part_stride))
 
+        # Clusters that a window is for: all that have row tiles, or the one whose turn it is.
+        turn = Signal(turn_bits(self.clusters))
+        targets = Signal(self.clusters)
+        is_by_pixels = command.spread == Spread.PIXEL_TILES
+        if self.clusters > 1:
+            has_row_tile = Cat(command.row_tiles > cluster for cluster in range(self.clusters))
+            m.d.comb += targets.eq(Mux(is_shared & ~is_by_pixels, has_row_tile, 1 << turn))
+            with m.If(start):
+                m.d.sync += turn.eq(0)
+            with m.Elif(runs.o_run.valid & runs.o_run.ready & last_of_tile):
+                m.d.sync += turn.eq(Mux(is_by_pixels, turn + 1, 0))
+            with m.Elif(runs.o_run.valid & runs.o_run.ready & next_run.last):
+                m.d.sync += turn.eq(turn + (is_grouped & ~is_by_pixels))
+        else:
+            m.d.comb += targets.eq(1)
+
         with m.If(issue):
             m.d.sync += [run.words_left.eq(run.words_left - 1), run.base.eq(add_up(run.base, command.input_pitch))]
         with m.If(runs.o_run.ready):
@@ -164,7 +188,7 @@ class Gather(wiring.Component):
             m.d.sync += run.places.less_ring.eq(Mux(back, next_run.pixels, next_run.pixels - command.input_ring))
             m.d.sync += run.base.eq(add_up(part_base, next_run.plane))
             m.d.sync += run.words_left.eq(next_run.words_minus_1)
-            m.d.sync += [run.last_of_window.eq(next_run.last), run.last_of_tile.eq(last_of_tile)]
+            m.d.sync += [run.last_of_window.eq(next_run.last), run.last_of_tile.eq(last_of_tile), run.targets.eq(targets)]
 
         # Ask for a word whenever there is room for the answer.
         moves = Signal()
@@ -186,13 +210,14 @@ class Gather(wiring.Component):
                     "valids": self.columns,
                     "base": run.base.shape(),
                     "last": 1,
+                    "targets": self.clusters,
                 }
             )
         )
         with m.If(moves):
             m.d.sync += positions_valid.eq(issue)
             m.d.sync += [positions.valids.eq(walk.o_valids), positions.base.eq(run.base)]
-            m.d.sync += positions.last.eq(ends_run & run.last_of_window)
+            m.d.sync += [positions.last.eq(ends_run & run.last_of_window), positions.targets.eq(run.targets)]
             for lane in range(self.columns):
                 m.d.sync += positions.places[lane].eq(go_on(q.o_places[lane], run.places))
                 m.d.sync += positions.y[lane].eq(y.o_values[lane] + run.dy)
@@ -201,11 +226,12 @@ class Gather(wiring.Component):
         # The request: addresses, of lanes inside the image. A negative coordinate is, without its sign, beyond every image.
         request_valid = Signal()
         request_last = Signal()
+        request_targets = Signal(self.clusters)
         enables = Signal(self.columns)
         addresses = [Signal.like(run.base, name=f"address_{lane}") for lane in range(self.columns)]
         m.d.comb += moves.eq(~request_valid | self.o_request.ready)
         with m.If(moves):
-            m.d.sync += [request_valid.eq(positions_valid), request_last.eq(positions.last)]
+            m.d.sync += [request_valid.eq(positions_valid), request_last.eq(positions.last), request_targets.eq(positions.targets)]
             for lane, address in enumerate(addresses):
                 inside = (positions.y[lane] < command.input_height) & (positions.x[lane] < command.input_width)
                 m.d.sync += enables[lane].eq(positions.valids[lane] & inside)
@@ -226,25 +252,33 @@ class Gather(wiring.Component):
         m.d.sync += self.o_error_code.eq(Mux(transfer & outside, ErrorCode.ACTIVATION_RANGE, ErrorCode.RUN_RANGE))
 
         # Answers, with padding in the other lanes.
-        asked_layout = data.StructLayout({"enables": self.columns, "pad": command.pad.shape(), "last": 1, "is_pool": 1})
+        to_width = self.clusters if self.clusters > 1 else 0
+        asked_layout = data.StructLayout({
+            "enables": self.columns,
+            "pad": command.pad.shape(),
+            "last": 1,
+            "is_pool": 1,
+            "targets": to_width,
+        })  # fmt: skip
         asked = Signal(asked_layout)
         padding = Signal(asked_layout)
         m.submodules.asked = asked_fifo = SyncFIFO(width=asked_layout.size, depth=self.WORDS_UNDER_WAY)
         m.d.comb += [asked.enables.eq(enables), asked.pad.eq(command.pad), asked.last.eq(request_last)]
-        m.d.comb += asked.is_pool.eq(command.kind == ExecuteKind.MAX)
+        m.d.comb += [asked.is_pool.eq(command.kind == ExecuteKind.MAX), asked.targets.eq(request_targets)]
         m.d.comb += [asked_fifo.w_data.eq(asked), asked_fifo.w_en.eq(transfer)]
         m.d.comb += [padding.eq(asked_fifo.r_data), asked_fifo.r_en.eq(self.i_response.valid)]
 
         word = Signal(window_word_layout(self.columns, self.group_size))
-        m.submodules.answers = answers = SyncFIFO(width=word.shape().size + 1, depth=self.WORDS_UNDER_WAY)
+        m.submodules.answers = answers = SyncFIFO(width=word.shape().size + 1 + to_width, depth=self.WORDS_UNDER_WAY)
         for lane in range(self.columns):
             for byte, answer in zip(word.data[lane], self.i_response.payload[lane], strict=True):
                 m.d.comb += byte.eq(Mux(padding.enables[lane], answer, padding.pad))
         m.d.comb += word.last.eq(padding.last)
-        m.d.comb += [answers.w_data.eq(Cat(word, padding.is_pool)), answers.w_en.eq(self.i_response.valid)]
+        m.d.comb += [answers.w_data.eq(Cat(word, padding.is_pool, padding.targets)), answers.w_en.eq(self.i_response.valid)]
 
         # Words leave.
-        is_pool = answers.r_data[-1]
+        is_pool = answers.r_data[word.shape().size]
+        m.d.comb += self.o_targets.eq(answers.r_data[word.shape().size + 1 :] if self.clusters > 1 else 1)
         m.d.comb += [self.o_window.valid.eq(answers.r_rdy & ~is_pool), self.o_pool.valid.eq(answers.r_rdy & is_pool)]
         m.d.comb += [port.payload.as_value().eq(answers.r_data) for port in (self.o_window, self.o_pool)]
         m.d.comb += answers.r_en.eq(Mux(is_pool, self.o_pool.ready, self.o_window.ready))

@@ -1,6 +1,6 @@
 """Load unit: carries LOADs out. The golden model is ``crisp.golden.load_unit``."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -29,6 +29,8 @@ MEMORY_FIELDS = ("offset", "row_stride")
 #: Fields that say what becomes of the rows.
 BUFFER_FIELDS = (
     "target",
+    "cluster",
+    "all_clusters",
     "row_bytes",
     "rows",
     "destination",
@@ -76,6 +78,8 @@ class LoadUnit(wiring.Component):
         To and from a client of `AxiReader`.
     o_step, o_count, o_entry, o_channel, o_run, o_table : Out
         Write ports of the buffers.
+    o_clusters : Out
+        Clusters that the first four of them write to.
     o_write : Out, stream
         To the activation buffer.
     i_writing : In
@@ -99,6 +103,7 @@ class LoadUnit(wiring.Component):
             "o_transfer": Out(stream.Signature(transfer_layout(LOAD_BYTES_WIDTH))),
             "i_beats": In(stream.Signature(beat_layout(config.axi_data_width))),
             **{name: ports[name] for name in names},
+            "o_clusters": Out(config.clusters),
             "o_write": Out(stream.Signature(write_request_layout(config.columns, config.group_size, config.activation_words))),
             "i_writing": In(1),
             "o_done": Out(1),
@@ -150,6 +155,10 @@ class LoadUnit(wiring.Component):
         m.d.comb += [elements.i_command[name].eq(command[name]) for name in ("target", "row_bytes", "destination")]
         for name in self.port_names:
             m.d.comb += getattr(self, name).eq(getattr(elements, name))
+        if config.clusters > 1:
+            m.d.sync += self.o_clusters.eq(Mux(command.all_clusters, ~0, 1 << command.cluster))
+        else:
+            m.d.comb += self.o_clusters.eq(1)
 
         # Rows of activations and words of patches, widened to the wider of beats and words.
         wide_bytes = max(config.beat_bytes, config.group_size)

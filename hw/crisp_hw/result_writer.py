@@ -1,11 +1,12 @@
 """Result writer: results of every command, finished, to the activation buffer. The golden model is ``crisp.golden.vector_unit``."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from crisp.arch import EXECUTE, Config, ExecuteKind, Sharing
+from crisp.arch import EXECUTE, Config, ExecuteKind, Sharing, Spread
 
+from .cluster_share import participants, turn_bits
 from .layouts import read_request_layout, read_response_signature, slot_layout, word_layout, write_request_layout
 from .residual_reader import ResidualReader
 from .slot_addresses import SlotAddresses
@@ -40,7 +41,10 @@ class ResultWriter(wiring.Component):
     o_complete : Out
         A command is complete in this cycle.
     i_open_done : In
-        A command that is ``open`` has read the last of its weights: it has no results, and is complete then, in its turn.
+        A cluster has read the last of its weights of a command that is ``open``. It has no results, and is complete, in its turn, when all
+        have that take part.
+    o_turn : Out
+        Cluster that the next product is to come from.
     i_products, i_maxima : In, streams
         Slots of results; which of them a command has says its kind.
     i_table : In
@@ -58,17 +62,17 @@ class ResultWriter(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         columns, group_size = config.columns, config.group_size
-        num_bytes = min(config.drain_rows, group_size)
         slots = stream.Signature(slot_layout(columns, group_size))
         shape = {"columns": columns, "tile_words": config.tile_words, "words": config.activation_words}
-        self.vector_unit = VectorUnit(columns=columns, group_size=group_size, num_bytes=num_bytes)
+        self.vector_unit = VectorUnit(columns=columns, group_size=group_size, num_bytes=config.result_bytes)
         self.addresses = SlotAddresses(tensor="output", **shape)
         depth = -(-READ_CYCLES // self.vector_unit.slot_cycles) + 2
         self.residual_reader = ResidualReader(group_size=group_size, depth=depth, **shape)
         super().__init__({
             "i_command": In(stream.Signature(word_layout(EXECUTE))),
             "o_complete": Out(1),
-            "i_open_done": In(1),
+            "i_open_done": In(config.clusters),
+            "o_turn": Out(turn_bits(config.clusters)),
             "i_products": In(slots),
             "i_maxima": In(slots),
             "i_table": In(self.vector_unit.i_write.shape()),
@@ -131,6 +135,17 @@ class ResultWriter(wiring.Component):
                 m.d.sync += pixels_left.eq(pixels_left - self.config.columns)
                 m.d.sync += has_slots.eq(pixels_left > self.config.columns)
 
+        # Clusters take turns from tile to tile.
+        if self.config.clusters > 1:
+            is_by_pixels = command.spread == Spread.PIXEL_TILES
+            with m.If(starts):
+                m.d.sync += self.o_turn.eq(0)
+            with m.Elif(takes_slot & ends_tile):
+                with m.If(is_by_pixels):
+                    m.d.sync += self.o_turn.eq(self.o_turn + ends_pixels)
+                with m.Else():
+                    m.d.sync += self.o_turn.eq(Mux(ends_pixels, 0, self.o_turn + 1))
+
         # Write them; slots of which no lane is wanted are dropped.
         m.submodules.addresses = addresses = self.addresses
         m.d.comb += [addresses.i_command.eq(command), addresses.i_start.eq(starts)]
@@ -148,9 +163,14 @@ class ResultWriter(wiring.Component):
             m.d.sync += all_taken.eq(1)
 
         # Complete.
-        open_done = Signal(8)
-        completes_open = self.i_command.valid & command.open & (open_done != 0)
-        m.d.sync += open_done.eq(open_done + self.i_open_done - completes_open)
+        takes_part = participants(command, clusters=self.config.clusters, columns=self.config.columns)
+        completes_open = Signal()
+        waiting = []
+        for cluster in range(self.config.clusters):
+            open_done = Signal(8, name=f"open_done_{cluster}")
+            m.d.sync += open_done.eq(open_done + self.i_open_done[cluster] - (completes_open & takes_part[cluster]))
+            waiting.append(takes_part[cluster] & (open_done == 0))
+        m.d.comb += completes_open.eq(self.i_command.valid & command.open & ~Cat(waiting).any())
         m.d.comb += self.o_complete.eq((all_taken & ~self.i_writing) | completes_open)
         m.d.comb += self.i_command.ready.eq(self.o_complete)
         with m.If(self.o_complete):

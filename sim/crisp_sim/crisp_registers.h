@@ -97,6 +97,7 @@ enum crisp_error_code {
     CRISP_ERROR_WINDOW_PERMISSION = 14, /* LOAD from a window that is only written, or STORE to one that is only read. */
     CRISP_ERROR_WINDOW_RANGE = 15, /* Bytes beyond the window's end, or a window beyond the address space. */
     CRISP_ERROR_BUFFER_RANGE = 16, /* Words beyond the end of an on-chip buffer. */
+    CRISP_ERROR_CLUSTER = 17, /* A cluster that there is not, or one named for a buffer that all share. */
     CRISP_ERROR_SHARING = 24, /* Sharing has no such value, or none that this kind or an open sum can have. */
     CRISP_ERROR_BLOCKS = 25, /* Groups of a block, or of the last block, are out of range. */
     CRISP_ERROR_WINDOW_WORDS = 26, /* A window's words do not fit the column buffer, or are not those of its blocks. */

@@ -244,7 +244,7 @@ def configurations_section(root: Path) -> str:
                 f"{record['bram']}",
                 f"{record['fmax_mhz']:.0f} MHz",
             )
-        size = f"{config.rows}x{config.columns}"
+        size = f"{config.clusters} of " * (config.clusters > 1) + f"{config.rows}x{config.columns}"
         memory = (f"{config.on_chip_bytes / 1024:.0f} KiB", f"{config.axi_data_width}")
         lines.append((f"`{name}`", size, f"{config.group_size}", f"{config.drain_rows}", *memory, *area))
     headings = ("preset", "array", "M", "rows drained", "on chip", "bus bits", "LUT4", "FF", "DSP", "block RAM", "Fmax")

@@ -37,6 +37,16 @@ def rows_in_window(rng: random.Random, config: Config, window: MemoryWindow, row
     return {"window": window, "offset": offset, "row_stride": stride, "rows": rows, "row_bytes": row_bytes}
 
 
+#: Targets of which every cluster has its own buffer.
+CLUSTERED = (LoadTarget.STEPS, LoadTarget.DENSE_STEPS, LoadTarget.COUNTS, LoadTarget.ENTRIES, LoadTarget.CHANNELS)
+
+
+def random_cluster(rng: random.Random, config: Config, target: LoadTarget) -> dict[str, int]:
+    """Return which clusters a target is of."""
+    takes_all = target in CLUSTERED and rng.random() < 0.3
+    return {"cluster": rng.randrange(config.clusters) if target in CLUSTERED and not takes_all else 0, "all_clusters": int(takes_all)}
+
+
 def random_load(rng: random.Random, config: Config, issued: Queues) -> int:
     """Return the word of a right LOAD."""
     target = rng.choice(list(LoadTarget))
@@ -62,7 +72,8 @@ def random_load(rng: random.Random, config: Config, issued: Queues) -> int:
         row_bytes = number * size
     memory = rows_in_window(rng, config, rng.choice(READABLE), rows, row_bytes)
     place = {"destination": rng.choice((depth - used, rng.randint(0, depth - used))), "destination_stride": stride}
-    return LOAD.pack(opcode=Opcode.LOAD, **waits(rng, issued), target=target, **memory, **place, **patches)
+    which = {"target": target, **random_cluster(rng, config, target)}
+    return LOAD.pack(opcode=Opcode.LOAD, **waits(rng, issued), **which, **memory, **place, **patches)
 
 
 def random_store(rng: random.Random, config: Config, issued: Queues) -> int:

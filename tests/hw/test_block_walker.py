@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tests.hw.bench import Process
 
-from crisp.arch import COUNT, ENTRY, EXECUTE, Config, ErrorCode, Pattern, ProductLayer, Sharing, layer_command, pack
+from crisp.arch import COUNT, ENTRY, EXECUTE, Config, ErrorCode, Pattern, ProductLayer, Sharing, Spread, layer_command, pack
 from crisp.arch.packing import schedule
 from crisp.golden.block_walker import Block, walk
 from crisp.golden.step_issuer import issue
@@ -15,6 +15,9 @@ from crisp_sim.cocotb_runner import simulate
 from crisp_sim.streams import MODES, Bench, Mode, layout_codec
 
 SIZES = {"entry_depth": 24, "block_row_depth": 6, "column_depth": 100}
+
+#: Clusters: pixel tiles that the walk goes on by, where the command is spread by them.
+CLUSTERS = 2
 
 #: Output channels, K, B, pixels; rows 4, columns 2, M 4. Chosen by what they do to the walk.
 LAYERS = {
@@ -57,7 +60,7 @@ def draw_layer(rng: np.random.Generator, name: str) -> tuple[dict[str, int], Pro
     packed = pack(np.zeros((channels, k), np.int8), pattern, rows=4)
     zeros = np.zeros(channels)
     layer = ProductLayer(name, packed, zeros.astype(np.int32), zeros.astype(np.uint16), zeros.astype(np.uint8))
-    kind = {"sharing": rng.choice(list(Sharing)), "open": rng.random() < 0.2}
+    kind = {"sharing": rng.choice(list(Sharing)), "open": rng.random() < 0.2, "spread": rng.choice(list(Spread))}
     return layer_command(layer, CONFIG, pixels) | {name: int(value) for name, value in kind.items()}, layer
 
 
@@ -99,7 +102,7 @@ class Buffers(Process):
 
 def walker_of() -> BlockWalker:
     """Return the component under test."""
-    return BlockWalker(columns=CONFIG.columns, group_size=CONFIG.group_size, **SIZES)
+    return BlockWalker(columns=CONFIG.columns, group_size=CONFIG.group_size, clusters=CLUSTERS, **SIZES)
 
 
 def sources(bench: Bench):
@@ -127,7 +130,7 @@ async def walks_commands(dut, mode: str) -> None:
         if name == "buffers full":
             assert (len(packed.counts), len(packed.entries)) == (SIZES["block_row_depth"], SIZES["entry_depth"])
 
-        blocks = walk(command, buffers.words["i_count"], buffers.words["i_entry"], CONFIG.columns)
+        blocks = walk(command, buffers.words["i_count"], buffers.words["i_entry"], CONFIG.columns, CLUSTERS)
         first = len(sink.transfers)
         commands.send([command])
         await sink.expect([as_payload(block) for block in blocks])
@@ -167,7 +170,7 @@ async def follows_without_a_gap(dut) -> None:
             "entry_base": int(starts[row]),
         }
         sent.append(command)
-        blocks = walk(command, buffers.words["i_count"], buffers.words["i_entry"], CONFIG.columns)
+        blocks = walk(command, buffers.words["i_count"], buffers.words["i_entry"], CONFIG.columns, CLUSTERS)
         expected += [as_payload(block) for block in blocks]
         lengths.append(len(blocks))
     commands.send(sent)
@@ -260,7 +263,7 @@ def test_model_agrees_with_the_packer(name: str) -> None:
 def test_what_ends_where(sharing: Sharing, is_open: bool) -> None:
     """Sums and windows end as the sharing says."""
     command, layer = draw_layer(np.random.default_rng(3), "row tiles of one block")
-    command |= {"sharing": sharing, "open": int(is_open)}
+    command |= {"sharing": sharing, "spread": Spread.ROW_TILES, "open": int(is_open)}
     blocks = walk(command, layer.packed.counts, layer.packed.entries, CONFIG.columns)
     assert len(blocks) == 3 * 3
     every, last = [True] * 9, [False, False, True] * 3

@@ -1,6 +1,7 @@
 """Load unit: whatever LOADs, the buffers equal the golden model's at every completion; one beat a cycle where nothing holds back."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import cocotb
 import numpy as np
@@ -28,6 +29,15 @@ def step_after(process: Process, other: StreamSink) -> None:
     """Let a process see what another took in the same cycle."""
     process.bench.processes.remove(process)
     process.bench.processes.insert(process.bench.processes.index(other) + 1, process)
+
+
+def pairs(held: OnChip, expected: OnChip) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the name of every buffer, and what it holds on both sides."""
+    for name in ("runs", "table", "activations"):
+        yield name, getattr(held, name), getattr(expected, name)
+    for number, (one, other) in enumerate(zip(held.clusters, expected.clusters, strict=True)):
+        for field in dataclasses.fields(one):
+            yield f"{field.name} of cluster {number}", getattr(one, field.name), getattr(other, field.name)
 
 
 class Memory(Process):
@@ -75,26 +85,31 @@ class Buffers(Process):
         self.done = 0
         self.step_codec = layout_codec(write_port_layout(step_layout(config.rows, config.group_size), config.weight_buffer_depth))[1]
         self.ports = {}
-        for name, buffer, width in [
-            ("o_count", self.held.counts, 16),
-            ("o_entry", self.held.entries, 16),
-            ("o_channel", self.held.channels, 64),
-            ("o_run", self.held.runs, 64),
-            ("o_table", self.held.table, 8),
+        clusters = self.held.clusters
+        for name, buffers, width in [
+            ("o_count", [cluster.counts for cluster in clusters], 16),
+            ("o_entry", [cluster.entries for cluster in clusters], 16),
+            ("o_channel", [cluster.channels for cluster in clusters], 64),
+            ("o_run", [self.held.runs] * len(clusters), 64),
+            ("o_table", [self.held.table] * len(clusters), 8),
         ]:
-            self.ports[name] = (layout_codec(write_port_layout(width, len(buffer)))[1], buffer)
+            self.ports[name] = (layout_codec(write_port_layout(width, len(buffers[0])))[1], buffers)
 
     def step(self) -> None:
+        clusters = [number for number in range(len(self.held.clusters)) if int(self.dut.o_clusters.value) >> number & 1]
         if int(self.dut.o_step.value) & 1:
             step = self.step_codec(int(self.dut.o_step.value))
-            self.held.values[step["address"]] = step["data"]["values"]
-            self.held.offsets[step["address"]] = step["data"]["offsets"]
-        for name, (decode, buffer) in self.ports.items():
+            for number in clusters:
+                self.held.clusters[number].values[step["address"]] = step["data"]["values"]
+                self.held.clusters[number].offsets[step["address"]] = step["data"]["offsets"]
+        for name, (decode, buffers) in self.ports.items():
             value = int(getattr(self.dut, name).value)
             if value & 1:
                 write = decode(value)
-                # Without a sign; NumPy would refuse 200 as an int8.
-                buffer.view(f"u{buffer.itemsize}")[write["address"]] = write["data"]
+                for number in clusters:
+                    # Without a sign; NumPy would refuse 200 as an int8.
+                    buffer = buffers[number]
+                    buffer.view(f"u{buffer.itemsize}")[write["address"]] = write["data"]
         while self.arrived < len(self.writes.transfers) and self.writes.cycles[self.arrived] + self.DELAY <= self.bench.cycle:
             write = self.writes.transfers[self.arrived]
             for lane, (address, word) in enumerate(zip(write["addresses"], write["data"], strict=True)):
@@ -104,13 +119,10 @@ class Buffers(Process):
         self.dut.i_writing.value = int(self.arrived < len(self.writes.transfers))
         if int(self.dut.o_done.value):
             load(self.commands[self.done], self.window, self.expected)
-            for field in dataclasses.fields(OnChip)[1:]:
-                held, expected = getattr(self.held, field.name), getattr(self.expected, field.name)
+            for name, held, expected in pairs(self.held, self.expected):
                 if not np.array_equal(held, expected):
                     place = np.argwhere(held != expected)[0]
-                    raise AssertionError(
-                        f"{field.name}{place}: {held[tuple(place)]}, not {expected[tuple(place)]}: {self.commands[self.done]}"
-                    )
+                    raise AssertionError(f"{name}{place}: {held[tuple(place)]}, not {expected[tuple(place)]}: {self.commands[self.done]}")
             self.done += 1
 
 
@@ -119,6 +131,8 @@ def random_command(rng: np.random.Generator, config: Config, target: LoadTarget,
     beat, group = config.beat_bytes, config.group_size
     command = {field.name: int(rng.integers(1 << field.width)) if not field.signed else 0 for field in LOAD.fields}
     command |= {"target": int(target), "rows": 1, "fill": int(rng.integers(-128, 128))}
+    takes_all = bool(rng.integers(2))
+    command |= {"cluster": 0 if takes_all else int(rng.integers(config.clusters)), "all_clusters": int(takes_all)}
     unit, depth = element_bytes(target, config), target_depth(target, config)
     if target in SINGLE:
         number = int(rng.integers(1, min(depth, 80) + 1))
@@ -249,7 +263,7 @@ async def memory_latency_costs_once(dut) -> None:
 CONFIGS = {
     "tiny": {"rows": 4, "columns": 4, "group_size": 4, "drain_rows": 1, "axi_data_width": 32},
     "default": {"rows": 16, "columns": 16, "group_size": 4, "drain_rows": 2, "axi_data_width": 128},
-    "fourteen_columns": {"rows": 8, "columns": 14, "group_size": 8, "drain_rows": 1, "axi_data_width": 64},
+    "fourteen_columns": {"rows": 8, "columns": 14, "group_size": 8, "drain_rows": 1, "axi_data_width": 64, "clusters": 4},
     "word_of_many_beats": {"rows": 16, "columns": 4, "group_size": 16, "drain_rows": 1, "axi_data_width": 32},
     "beat_of_many_words": {"rows": 4, "columns": 3, "group_size": 2, "drain_rows": 1, "axi_data_width": 512},
 }

@@ -169,4 +169,4 @@ def test_errors_are_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         main()
     assert stop.value.code == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert message == "crisp: configuration 'huge' is neither a preset (tiny, default, edge, ecp5) nor a file"
+    assert message == "crisp: configuration 'huge' is neither a preset (tiny, default, duo, quad, edge, ecp5) nor a file"

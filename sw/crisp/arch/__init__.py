@@ -16,6 +16,7 @@ from .commands import (
     MemoryWindow,
     Opcode,
     Sharing,
+    Spread,
 )
 from .config import PRESETS, Config
 from .counters import COUNTERS, IDLE_CAUSES
@@ -67,6 +68,7 @@ __all__ = [
     "ProgramError",
     "Sharing",
     "Sizes",
+    "Spread",
     "TensorDescriptor",
     "Word",
     "check",

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .commands import END, EXECUTE, LOAD, STORE, UNIT_BYTES, ExecuteKind, LoadTarget, MemoryWindow, Opcode, Sharing
+from .commands import END, EXECUTE, LOAD, STORE, UNIT_BYTES, ExecuteKind, LoadTarget, MemoryWindow, Opcode, Sharing, Spread
 from .config import Config
 from .error_codes import ErrorCode
 from .fields import Word
@@ -40,6 +40,9 @@ WRITABLE = (MemoryWindow.SCRATCH, MemoryWindow.OUTPUT)
 
 #: Targets that are written row by row into the activation buffer.
 PLANES = (LoadTarget.ACTIVATIONS, LoadTarget.PATCHES)
+
+#: Targets of which every cluster has its own.
+CLUSTERED = (LoadTarget.STEPS, LoadTarget.DENSE_STEPS, LoadTarget.COUNTS, LoadTarget.ENTRIES, LoadTarget.CHANNELS)
 
 #: log2 of the groups of the largest block: 64 weights, 2 a group.
 MAX_BLOCK_GROUPS_LOG2 = 5
@@ -168,6 +171,12 @@ def last_tile(f: Any, config: Config) -> Any:
     return either(f.kind == ExecuteKind.MAX, last, last >> log2(config.tile_words))
 
 
+def most_tiles(f: Any, config: Config) -> Any:
+    """Return the row tiles of cluster 0, which has most; not of SPLIT."""
+    share = (f.row_tiles + config.clusters - 1) >> log2(config.clusters)
+    return either(f.spread == Spread.ROW_TILES, share, f.row_tiles)
+
+
 def last_word(f: Any, config: Config) -> Any:
     """Return its place in the tile."""
     return either(f.kind == ExecuteKind.MAX, 0, (f.output_words - (f.output_words != 0)) & (config.tile_words - 1))
@@ -230,6 +239,7 @@ def load_rules(config: Config) -> tuple[Rule, ...]:
         return f.destination * size + f.row_bytes > depth * size
 
     flat = [target for target in LoadTarget if target not in PLANES]
+    shared = [target for target in LoadTarget if target not in CLUSTERED]
     return (
         Rule("target", ErrorCode.TARGET, lambda f, a: f.target > max(LoadTarget)),
         Rule("rows", ErrorCode.ZERO_DIMENSION, lambda f, a: f.rows == 0),
@@ -269,6 +279,13 @@ def load_rules(config: Config) -> tuple[Rule, ...]:
             ErrorCode.BUFFER_RANGE,
             lambda f, a: (f.target == LoadTarget.PATCHES) & exceeds(a.patch_end + a.patch_pixels, words),
         ),
+        Rule("cluster", ErrorCode.CLUSTER, lambda f, a: f.cluster >= config.clusters),
+        Rule("cluster of all", ErrorCode.CLUSTER, lambda f, a: (f.all_clusters == 1) & (f.cluster != 0)),
+        Rule(
+            "cluster of a shared buffer",
+            ErrorCode.CLUSTER,
+            lambda f, a: is_one_of(f.target, shared) & ((f.all_clusters == 1) | (f.cluster != 0)),
+        ),
     )
 
 
@@ -300,7 +317,7 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
     def output_tiles(f: Any, a: Any) -> Any:
         """Channels of a SPLIT product are those of one row tile."""
         one = (f.sharing == Sharing.SPLIT) & (f.channel_base + config.rows > config.channel_buffer_depth)
-        all_tiles = (f.sharing != Sharing.SPLIT) & (f.channel_base + f.row_tiles * config.rows > config.channel_buffer_depth)
+        all_tiles = (f.sharing != Sharing.SPLIT) & (f.channel_base + most_tiles(f, config) * config.rows > config.channel_buffer_depth)
         return is_product(f) & has_results(f) & (one | all_tiles)
 
     def reaches_beyond(tensor: str, applies: Callable[[Any], Any]) -> Rule:
@@ -350,7 +367,7 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         Rule(
             "pixels of an open sum",
             ErrorCode.SHARING,
-            lambda f, a: (f.open == 1) & ((f.pixels > config.columns) | ((f.sharing != Sharing.SPLIT) & (f.row_tiles != 1))),
+            lambda f, a: (f.open == 1) & ((f.pixels > config.columns) | ((f.sharing != Sharing.SPLIT) & (most_tiles(f, config) > 1))),
         ),
         Rule("block_groups_log2", ErrorCode.BLOCKS, lambda f, a: is_product(f) & (f.block_groups_log2 > MAX_BLOCK_GROUPS_LOG2)),
         Rule("tail_groups", ErrorCode.BLOCKS, lambda f, a: is_product(f) & (f.tail_groups > (1 << f.block_groups_log2))),

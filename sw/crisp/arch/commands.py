@@ -27,6 +27,7 @@ __all__ = [
     "MemoryWindow",
     "Opcode",
     "Sharing",
+    "Spread",
 ]
 
 #: Bytes of a unit: commands are whole units, and begin at one.
@@ -85,6 +86,13 @@ class Sharing(enum.IntEnum):
     GROUPED = 2  #: Row tile p uses a window of its own, ``part_stride`` words further: depthwise and grouped convolution, pooling.
 
 
+class Spread(enum.IntEnum):
+    """What of an EXECUTE's product the clusters take in turn; all is cluster 0's where there is one."""
+
+    ROW_TILES = 0  #: Row tile t is cluster t mod clusters' row tile t div clusters. With SPLIT, which has one, all is cluster 0's.
+    PIXEL_TILES = 1  #: Pixel tile p is cluster p mod clusters': each cluster has the weights of all row tiles.
+
+
 def header(opcode: Opcode) -> tuple[Field, ...]:
     """Return the fields that every command begins with."""
     return (
@@ -102,6 +110,8 @@ LOAD = Word(
         *header(Opcode.LOAD),
         Field("target", 4, "Buffer: LoadTarget."),
         Field("window", 2, "MemoryWindow."),
+        Field("cluster", 3, "STEPS, DENSE_STEPS, COUNTS, ENTRIES, CHANNELS: cluster whose buffer it is; of others 0."),
+        Field("all_clusters", 1, "1: the buffers of all clusters take it; then cluster is 0."),
         Field("offset", 32, "Byte of the window at which the first row begins; a multiple of the bus width."),
         Field("row_bytes", 26, "Bytes of a row."),
         Field("rows", 16, "Rows; 1 but for ACTIVATIONS and PATCHES."),
@@ -168,13 +178,14 @@ EXECUTE = Word(
         *header(Opcode.EXECUTE),
         Field("kind", 1, "ExecuteKind."),
         Field("sharing", 2, "Sharing."),
+        Field("spread", 1, "Spread. What addresses a cluster's buffers below is the same for all clusters."),
         Field("residual", 1, "1: add a tensor to the result."),
         Field("table", 1, "1: look the result up in the activation table."),
         Field(
             "open",
             1,
             "1: the sums go on in the next command, so this one has no results: its last step does not end the sum. They stay in the "
-            "array, so the command has one pixel tile, and one row tile or SPLIT.",
+            "array, so the command has one pixel tile, and one row tile a cluster or SPLIT.",
         ),
         Field("row_tiles", 16, "Row tiles; with SPLIT the parts of K; with MAX planes."),
         Field("pixels", 20, "Output pixels."),

@@ -18,6 +18,9 @@ MAX_GROUP_SIZE = 16
 #: Widths of the memory bus, in bits.
 AXI_DATA_WIDTHS = (32, 64, 128, 256, 512)
 
+#: Numbers of clusters: powers of two, so that which one a tile belongs to is some bits of its number.
+CLUSTERS = (1, 2, 4, 8)
+
 #: Bits of the fields of a command that address a buffer, see ``commands``.
 ADDRESS_WIDTHS = {
     "column_buffer_depth": 13,
@@ -71,6 +74,9 @@ class Config:
         Runs of words that windows are gathered from.
     axi_data_width : int
         Bits of the memory bus: 32, 64, 128, 256 or 512.
+    clusters : int
+        Arrays that share out the tiles of an EXECUTE: 1, 2, 4 or 8. Each has column, weight, entry, block row and channel buffers of its
+        own, of the depths above; the others are shared.
 
     Raises
     ------
@@ -90,6 +96,7 @@ class Config:
     channel_buffer_depth: int = 2048
     run_buffer_depth: int = 2048
     axi_data_width: int = 128
+    clusters: int = 1
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -104,6 +111,8 @@ class Config:
             raise ConfigError(f"drain_rows must be a power of two that divides rows = {self.rows}, not {self.drain_rows}")
         if self.axi_data_width not in AXI_DATA_WIDTHS:
             raise ConfigError(f"axi_data_width must be one of {', '.join(map(str, AXI_DATA_WIDTHS))}, not {self.axi_data_width}")
+        if self.clusters not in CLUSTERS:
+            raise ConfigError(f"clusters must be one of {', '.join(map(str, CLUSTERS))}, not {self.clusters}")
         for name, width in ADDRESS_WIDTHS.items():
             if getattr(self, name) > 1 << width:
                 raise ConfigError(f"{name} must not exceed {1 << width}, which commands can address, not {getattr(self, name)}")
@@ -122,8 +131,8 @@ class Config:
 
     @property
     def macs(self) -> int:
-        """Multipliers of the array: products a cycle."""
-        return self.rows * self.columns
+        """Multipliers of all arrays: products a cycle."""
+        return self.rows * self.columns * self.clusters
 
     @property
     def offset_width(self) -> int:
@@ -156,6 +165,11 @@ class Config:
         return self.rows // self.drain_rows
 
     @property
+    def result_bytes(self) -> int:
+        """Bytes of each lane's results that are finished in a cycle: as many as leave the arrays, at most a word."""
+        return min(self.drain_rows * self.clusters, self.group_size)
+
+    @property
     def output_tiles(self) -> int:
         """Tiles that may be under way between their last step and the output without holding the array back.
 
@@ -170,10 +184,12 @@ class Config:
         column = self.columns * self.column_buffer_depth * self.group_size
         weight = -(-self.rows * self.weight_buffer_depth * (8 + self.offset_width) // 8)
         entry = 2 * (self.entry_buffer_depth + self.block_row_buffer_depth)
-        channel = 8 * (self.channel_buffer_depth + self.run_buffer_depth)
+        channel = 8 * self.channel_buffer_depth
         output = self.rows * self.columns * self.output_tiles
-        table = 256 * self.columns * self.drain_rows
-        return self.activation_words * self.group_size + column + weight + entry + channel + output + table
+        cluster = column + weight + entry + channel + output
+        run = 8 * self.run_buffer_depth
+        table = 256 * self.columns * self.result_bytes
+        return self.activation_words * self.group_size + self.clusters * cluster + run + table
 
     @property
     def digest(self) -> int:
@@ -233,8 +249,8 @@ class Config:
             raise ConfigError(f"{path}: {error}") from error
 
 
-#: Named configurations. ``tiny`` is for tests and proofs,
-#: ``default`` has at most 1 MiB on chip, ``edge`` 256 KiB, ``ecp5`` is for an LFE5U-85F.
+#: Named configurations. ``tiny`` is for tests and proofs, ``default`` has at most 1 MiB on chip, ``edge`` 256 KiB, ``ecp5`` is for an
+#: LFE5U-85F; ``duo`` and ``quad`` are ``default`` with two and four clusters.
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {
         "rows": 4,
@@ -251,6 +267,8 @@ PRESETS: dict[str, dict[str, int]] = {
         "axi_data_width": 32,
     },
     "default": {},
+    "duo": {"clusters": 2},
+    "quad": {"clusters": 4, "axi_data_width": 256},
     "edge": {
         "activation_buffer_depth": 1024,
         "column_buffer_depth": 1216,

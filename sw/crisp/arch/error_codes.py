@@ -57,6 +57,7 @@ class ErrorCode(enum.IntEnum):
         "Set the window's size to what the program needs.",
     )
     BUFFER_RANGE = 16, "Words beyond the end of an on-chip buffer.", "Compile for this configuration."
+    CLUSTER = 17, "A cluster that there is not, or one named for a buffer that all share.", "Compile for this configuration."
 
     # EXECUTE.
     SHARING = 24, "Sharing has no such value, or none that this kind or an open sum can have.", "The program was damaged: compile again."

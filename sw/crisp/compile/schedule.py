@@ -16,6 +16,7 @@ from crisp.arch import (
     MemoryWindow,
     Opcode,
     Sharing,
+    Spread,
 )
 from crisp.arch.loads import TABLE_DEPTH, element_bytes
 
@@ -343,6 +344,7 @@ class Scheduler:
                 row_bytes=len(data),
                 rows=1,
                 destination=base,
+                all_clusters=int(self.config.clusters > 1 and buffer != "runs"),
             )
         return base
 
@@ -420,6 +422,7 @@ class Scheduler:
         return {
             "kind": int(ExecuteKind.MAX if operator.kind is Kind.MAX else ExecuteKind.PRODUCT),
             "sharing": int(Sharing.GROUPED if operator.kind in (Kind.MAX, Kind.DEPTHWISE) else Sharing.SHARED),
+            "spread": int(Spread.PIXEL_TILES if self.config.clusters > 1 else Spread.ROW_TILES),
             "residual": int(operator.residual is not None),
             "table": int(operator.table is not None),
             "row_tiles": chunk.row_tiles,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..arch import COUNT, ENTRY, Sharing
+from ..arch import COUNT, ENTRY, Sharing, Spread
 
 __all__ = ["Block", "walk"]
 
@@ -42,8 +42,8 @@ class Block:
     last_of_command: bool
 
 
-def walk(command: Mapping[str, int], counts: np.ndarray, entries: np.ndarray, columns: int) -> list[Block]:
-    """List the kept blocks of a command: pixel tile, row tile, kept block.
+def walk(command: Mapping[str, int], counts: np.ndarray, entries: np.ndarray, columns: int, clusters: int = 1) -> list[Block]:
+    """List the kept blocks of a cluster's command: pixel tile, row tile, kept block.
 
     Parameters
     ----------
@@ -53,6 +53,8 @@ def walk(command: Mapping[str, int], counts: np.ndarray, entries: np.ndarray, co
         Words `COUNT` and `ENTRY`, as the buffers hold them.
     columns : int
         Columns of the array: pixels of a tile.
+    clusters : int
+        Clusters, each of which has every so manieth pixel tile where the command is spread by them, from its own first pixel on.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def walk(command: Mapping[str, int], counts: np.ndarray, entries: np.ndarray, co
         As the hardware lists them.
     """
     fields = ENTRY.unpack_array(entries)
-    pixel_tiles = -(-command["pixels"] // columns)
+    pixel_tiles = -(-command["pixels"] // (columns * clusters if command["spread"] == Spread.PIXEL_TILES else columns))
     # First entry and number of entries of each row tile.
     lists: list[tuple[int, int]] = []
     for row_tile in range(command["row_tiles"]):

@@ -30,7 +30,7 @@ def load(command: Mapping[str, int], window: np.ndarray, on_chip: OnChip) -> Non
     CapacityError
         When the rows do not end within the window, or what they hold not within the buffer.
     FieldError
-        When a row is no whole number of elements, or there are several where the target takes one.
+        When a row is no whole number of elements, or there are several where the target takes one, or the cluster is none.
     """
     config = on_chip.config
     target = LoadTarget(command["target"])
@@ -40,26 +40,29 @@ def load(command: Mapping[str, int], window: np.ndarray, on_chip: OnChip) -> Non
         raise FieldError(f"load.row_bytes must be a multiple of {size} for {target.name}, not {rows.shape[1]}")
     if target not in (LoadTarget.ACTIVATIONS, LoadTarget.PATCHES) and len(rows) != 1:
         raise FieldError(f"load.rows must be 1 for {target.name}, not {len(rows)}")
+    clusters = on_chip.clusters if command["all_clusters"] else on_chip.clusters[command["cluster"] :][:1]
+    if not clusters:
+        raise FieldError(f"load.cluster must be less than {config.clusters}, not {command['cluster']}")
     match target:
         case LoadTarget.STEPS:
             values, offsets = decode_steps(rows.reshape(-1, config.rows), config.group_size)
             place = extent(command, target, len(values), on_chip)
-            on_chip.values[place], on_chip.offsets[place] = values, offsets
+            for cluster in clusters:
+                cluster.values[place], cluster.offsets[place] = values, offsets
         case LoadTarget.DENSE_STEPS:
             values = rows.view(np.int8).reshape(-1, config.rows)
             place = extent(command, target, len(values), on_chip)
-            on_chip.values[place] = values
-            on_chip.offsets[place] = (np.arange(len(values)) % config.group_size)[:, None]
-        case LoadTarget.COUNTS | LoadTarget.ENTRIES | LoadTarget.CHANNELS | LoadTarget.RUNS | LoadTarget.TABLE:
-            buffers = {
-                LoadTarget.COUNTS: on_chip.counts,
-                LoadTarget.ENTRIES: on_chip.entries,
-                LoadTarget.CHANNELS: on_chip.channels,
-                LoadTarget.RUNS: on_chip.runs,
-                LoadTarget.TABLE: on_chip.table,
-            }
-            elements = rows.view(buffers[target].dtype.newbyteorder("<")).reshape(-1)
-            buffers[target][extent(command, target, len(elements), on_chip)] = elements
+            for cluster in clusters:
+                cluster.values[place] = values
+                cluster.offsets[place] = (np.arange(len(values)) % config.group_size)[:, None]
+        case LoadTarget.COUNTS | LoadTarget.ENTRIES | LoadTarget.CHANNELS:
+            for cluster in clusters:
+                own = {LoadTarget.COUNTS: cluster.counts, LoadTarget.ENTRIES: cluster.entries, LoadTarget.CHANNELS: cluster.channels}
+                write_elements(command, rows, own[target], on_chip)
+        case LoadTarget.RUNS:
+            write_elements(command, rows, on_chip.runs, on_chip)
+        case LoadTarget.TABLE:
+            write_elements(command, rows, on_chip.table, on_chip)
         case LoadTarget.ACTIVATIONS:
             words = rows.view(np.int8).reshape(len(rows), -1, config.group_size)
             for index, row in enumerate(words):
@@ -72,6 +75,12 @@ def load(command: Mapping[str, int], window: np.ndarray, on_chip: OnChip) -> Non
                 for plane, words in enumerate(cut_patches(command, row, config.group_size)):
                     start = index * command["patches"] + plane * command["destination_stride"]
                     on_chip.activations[extent(command, target, len(words), on_chip, start=start)] = words
+
+
+def write_elements(command: Mapping[str, int], rows: np.ndarray, buffer: np.ndarray, on_chip: OnChip) -> None:
+    """Write a row of memory into a buffer of small words."""
+    elements = rows.view(buffer.dtype.newbyteorder("<")).reshape(-1)
+    buffer[extent(command, LoadTarget(command["target"]), len(elements), on_chip)] = elements
 
 
 def read_rows(command: Mapping[str, int], window: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..arch import CHANNEL, COUNT, ENTRY, ExecuteKind, FieldError, MemoryWindow, Opcode, Sharing
+from ..arch import CHANNEL, COUNT, ENTRY, Config, ExecuteKind, FieldError, MemoryWindow, Opcode, Sharing
 from ..arch.program import Program
+from .clusters import Share, shares
 from .gather import gather_windows
 from .load_unit import load
-from .on_chip import OnChip
+from .on_chip import Cluster, OnChip
 from .requantize import requantize
 from .store_unit import store
 from .vector_unit import output_shape, write_results
@@ -20,8 +21,17 @@ from .vector_unit import output_shape, write_results
 __all__ = ["Machine", "read_row_tiles", "run_program"]
 
 
-def read_row_tiles(command: Mapping[str, int], on_chip: OnChip) -> np.ndarray:
-    """Read the weights of an EXECUTE from counts, entries and steps.
+def read_row_tiles(command: Mapping[str, int], cluster: Cluster, config: Config) -> np.ndarray:
+    """Read a cluster's weights of an EXECUTE from counts, entries and steps.
+
+    Parameters
+    ----------
+    command : mapping
+        Fields of the word `EXECUTE`, with the row tiles that are the cluster's.
+    cluster : Cluster
+        Its buffers.
+    config : Config
+        The machine.
 
     Returns
     -------
@@ -33,7 +43,6 @@ def read_row_tiles(command: Mapping[str, int], on_chip: OnChip) -> np.ndarray:
     FieldError
         When counts, entries and command contradict each other.
     """
-    config = on_chip.config
     matrices = np.zeros((command["row_tiles"], config.rows, command["window_words"], config.group_size), np.int16)
     rows = np.arange(config.rows)
     step, row = command["step_base"], 0
@@ -41,10 +50,10 @@ def read_row_tiles(command: Mapping[str, int], on_chip: OnChip) -> np.ndarray:
     block = 1 << command["block_groups_log2"]
     for tile in range(command["row_tiles"]):
         if tile and tile % command["block_tiles"] == 0:
-            entry += int(COUNT.unpack(int(on_chip.counts[command["count_base"] + row]))["blocks"])
+            entry += int(COUNT.unpack(int(cluster.counts[command["count_base"] + row]))["blocks"])
             row += 1
-        blocks = COUNT.unpack(int(on_chip.counts[command["count_base"] + row]))["blocks"]
-        entries = ENTRY.unpack_array(on_chip.entries[entry : entry + blocks])
+        blocks = COUNT.unpack(int(cluster.counts[command["count_base"] + row]))["blocks"]
+        entries = ENTRY.unpack_array(cluster.entries[entry : entry + blocks])
         index, n = entries["index"], entries["n_minus_1"] + 1
         if not len(index) or (np.diff(index) <= 0).any() or index[-1] >= command["block_columns"] or n.max() > config.group_size:
             raise FieldError(f"row tile {tile}: block indices must ascend below {command['block_columns']}, not {index.tolist()}")
@@ -55,7 +64,7 @@ def read_row_tiles(command: Mapping[str, int], on_chip: OnChip) -> np.ndarray:
         group = np.repeat(first + within, np.repeat(n, groups))
         steps = slice(step, step + len(group))
         # Several steps may meet one activation: those that hold no weight have value 0 and any offset.
-        np.add.at(matrices[tile], (rows, group[:, None], on_chip.offsets[steps]), on_chip.values[steps])
+        np.add.at(matrices[tile], (rows, group[:, None], cluster.offsets[steps]), cluster.values[steps])
         step += len(group)
     return matrices
 
@@ -74,8 +83,9 @@ class Machine:
     def __init__(self, on_chip: OnChip, memory: Mapping[MemoryWindow, np.ndarray]):
         self.on_chip = on_chip
         self.memory = memory
-        # Sums that go on in the next command.
-        self.sums: np.ndarray | int = 0
+        # Sums of each cluster's lanes that go on in its next command.
+        config = on_chip.config
+        self.sums = np.zeros((config.clusters, config.rows, config.columns), np.int64)
 
     def step(self, opcode: Opcode, command: Mapping[str, int]) -> None:
         """Carry out a command."""
@@ -96,26 +106,42 @@ class Machine:
                 results[part, 0] = gather_windows(command, on_chip.runs, on_chip.activations, part).max(axis=0)
             write_results(command, results, on_chip.activations, on_chip.table, config)
             return
-        matrices = read_row_tiles(command, on_chip)
+        for share in shares(command, config):
+            total = self.multiply_share(command, share)
+            # Sums that were left open go on in the first tile.
+            lanes = self.sums[share.cluster, :, : total.shape[2]]
+            total[0, :, : lanes.shape[1]] += lanes
+            self.sums[share.cluster] = 0
+            if command["open"]:
+                self.sums[share.cluster] = total[0]
+                continue
+            tiles = len(total)
+            words_of = on_chip.clusters[share.cluster].channels[command["channel_base"] :][: tiles * config.rows]
+            channels = CHANNEL.unpack_array(words_of)
+            bias, multiplier, shift = (channels[name].reshape(tiles, config.rows, 1) for name in ("bias", "multiplier", "shift"))
+            limits = (command["zero_point"], command["clamp_min"], command["clamp_max"])
+            values = requantize(total, bias, multiplier, shift, *limits)
+            # Rows of a tile are words of M channels.
+            own = slice(1) if command["sharing"] == Sharing.SPLIT else slice(share.row_tiles.start, None, share.row_tiles.step)
+            results[own, :, share.pixels] = values.reshape(tiles, words, config.group_size, -1).transpose(0, 1, 3, 2)
+        if not command["open"]:
+            write_results(command, results, on_chip.activations, on_chip.table, config)
+
+    def multiply_share(self, command: Mapping[str, int], share: Share) -> np.ndarray:
+        """Return a cluster's sums, ``int64`` [row tiles, rows, pixels]: of an open command those of all lanes, else of its pixels."""
+        config, on_chip = self.on_chip.config, self.on_chip
+        matrices = read_row_tiles({**command, "row_tiles": len(share.row_tiles)}, on_chip.clusters[share.cluster], config)
+
+        def window(part: int) -> np.ndarray:
+            gathered = gather_windows(command, on_chip.runs, on_chip.activations, part)[:, share.pixels]
+            beyond = config.columns - gathered.shape[1] if command["open"] else 0
+            return np.pad(gathered, ((0, 0), (0, beyond), (0, 0)), constant_values=command["pad"])
+
         if command["sharing"] == Sharing.SHARED:
-            window = gather_windows(command, on_chip.runs, on_chip.activations)
-            sums = self.multiply(matrices.reshape(-1, *matrices.shape[2:]), window).reshape(*matrices.shape[:2], -1)
-        else:
-            windows = (gather_windows(command, on_chip.runs, on_chip.activations, part) for part in range(len(matrices)))
-            sums = np.stack([self.multiply(matrix, window) for matrix, window in zip(matrices, windows, strict=True)])
-            if command["sharing"] == Sharing.SPLIT:
-                sums = sums.sum(axis=0, keepdims=True)
-        total = sums + self.sums
-        self.sums = total if command["open"] else 0
-        if command["open"]:
-            return
-        channels = CHANNEL.unpack_array(on_chip.channels[command["channel_base"] :][: row_tiles * config.rows])
-        bias, multiplier, shift = (channels[name].reshape(row_tiles, config.rows, 1) for name in ("bias", "multiplier", "shift"))
-        limits = (command["zero_point"], command["clamp_min"], command["clamp_max"])
-        values = requantize(total, bias, multiplier, shift, *limits)
-        # Rows of a tile are words of M channels.
-        results[:] = values.reshape(row_tiles, words, config.group_size, -1).transpose(0, 1, 3, 2)
-        write_results(command, results, on_chip.activations, on_chip.table, config)
+            return self.multiply(matrices.reshape(-1, *matrices.shape[2:]), window(0)).reshape(*matrices.shape[:2], -1)
+        parts = zip(matrices, map(window, share.row_tiles), strict=True)
+        sums = np.stack([self.multiply(matrix, gathered) for matrix, gathered in parts])
+        return sums.sum(axis=0, keepdims=True) if command["sharing"] == Sharing.SPLIT else sums
 
     @staticmethod
     def multiply(matrix: np.ndarray, window: np.ndarray) -> np.ndarray:

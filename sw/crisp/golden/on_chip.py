@@ -8,17 +8,15 @@ import numpy as np
 from crisp.arch.config import Config
 from crisp.arch.loads import TABLE_DEPTH
 
-__all__ = ["OnChip"]
+__all__ = ["Cluster", "OnChip"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OnChip:
-    """Contents of all buffers. The arrays stay; commands change what is in them.
+class Cluster:
+    """Contents of the buffers of which every cluster has its own.
 
     Parameters
     ----------
-    config : Config
-        The machine.
     values : numpy.ndarray
         Weight buffer: ``int8`` of shape (weight_buffer_depth, rows).
     offsets : numpy.ndarray
@@ -29,6 +27,36 @@ class OnChip:
         ``uint16`` of shape (entry_buffer_depth,): words `ENTRY`.
     channels : numpy.ndarray
         ``uint64`` of shape (channel_buffer_depth,): words `CHANNEL`.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    counts: np.ndarray
+    entries: np.ndarray
+    channels: np.ndarray
+
+    @classmethod
+    def cleared(cls, config: Config) -> Self:
+        """Return buffers that hold zeros."""
+        return cls(
+            values=np.zeros((config.weight_buffer_depth, config.rows), np.int8),
+            offsets=np.zeros((config.weight_buffer_depth, config.rows), np.uint8),
+            counts=np.zeros(config.block_row_buffer_depth, np.uint16),
+            entries=np.zeros(config.entry_buffer_depth, np.uint16),
+            channels=np.zeros(config.channel_buffer_depth, np.uint64),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OnChip:
+    """Contents of all buffers. The arrays stay; commands change what is in them.
+
+    Parameters
+    ----------
+    config : Config
+        The machine.
+    clusters : tuple of Cluster
+        What each cluster has.
     runs : numpy.ndarray
         ``uint64`` of shape (run_buffer_depth,): words `RUN`.
     table : numpy.ndarray
@@ -38,11 +66,7 @@ class OnChip:
     """
 
     config: Config
-    values: np.ndarray
-    offsets: np.ndarray
-    counts: np.ndarray
-    entries: np.ndarray
-    channels: np.ndarray
+    clusters: tuple[Cluster, ...]
     runs: np.ndarray
     table: np.ndarray
     activations: np.ndarray
@@ -52,11 +76,7 @@ class OnChip:
         """Return buffers that hold zeros."""
         return cls(
             config=config,
-            values=np.zeros((config.weight_buffer_depth, config.rows), np.int8),
-            offsets=np.zeros((config.weight_buffer_depth, config.rows), np.uint8),
-            counts=np.zeros(config.block_row_buffer_depth, np.uint16),
-            entries=np.zeros(config.entry_buffer_depth, np.uint16),
-            channels=np.zeros(config.channel_buffer_depth, np.uint64),
+            clusters=tuple(Cluster.cleared(config) for _ in range(config.clusters)),
             runs=np.zeros(config.run_buffer_depth, np.uint64),
             table=np.zeros(TABLE_DEPTH, np.int8),
             activations=np.zeros((config.activation_words, config.group_size), np.int8),

@@ -48,6 +48,19 @@ def test_what_follows_from_the_fields() -> None:
     assert config.on_chip_bytes == activation + column + weight + entry + channel + table + 16 * 14 * config.output_tiles
 
 
+def test_clusters_have_buffers_of_their_own() -> None:
+    one, two, four = (Config(clusters=clusters) for clusters in (1, 2, 4))
+    assert (two.macs, four.macs) == (2 * one.macs, 4 * one.macs)
+    column, weight = 16 * 2304 * 4, 9216 * 16 * (8 + 2) // 8
+    entry, channel, output = 2 * (4096 + 512), 8 * 2048, 16 * 16 * one.output_tiles
+    more = column + weight + entry + channel + output
+    # Results of several clusters are finished side by side, up to a word, and looked up side by side.
+    assert two.on_chip_bytes - one.on_chip_bytes == more + 256 * 16 * 2
+    assert four.on_chip_bytes - two.on_chip_bytes == 2 * more
+    assert [Config.preset(name).clusters for name in ("duo", "quad")] == [2, 4]
+    assert Config.preset("duo").on_chip_bytes <= 3 * 2**19
+
+
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("value", [0, -1, 1.0, "16", True, None])
 def test_every_field_is_a_positive_integer(name: str, value: object) -> None:
@@ -65,6 +78,8 @@ def test_every_field_is_a_positive_integer(name: str, value: object) -> None:
         ({"drain_rows": 3}, "drain_rows must be a power of two that divides rows = 16, not 3"),
         ({"drain_rows": 32}, "drain_rows must be a power of two that divides rows = 16, not 32"),
         ({"group_size": 16}, "rows / drain_rows must be at least group_size = 16, so that a drain bank fills whole words, not 8"),
+        ({"clusters": 3}, "clusters must be one of 1, 2, 4, 8, not 3"),
+        ({"clusters": 16}, "clusters must be one of 1, 2, 4, 8, not 16"),
         ({"axi_data_width": 48}, "axi_data_width must be one of 32, 64, 128, 256, 512, not 48"),
         ({"column_buffer_depth": 8193}, "column_buffer_depth must not exceed 8192, which commands can address, not 8193"),
         (
@@ -108,19 +123,19 @@ def test_files_that_are_refused_are_named(tmp_path: Path) -> None:
         Config.load(path)
     for preset, shown in (('"huge"', "'huge'"), ("[1]", "[1]")):
         path.write_text(f"preset = {preset}\n")
-        with raises(f"{path}: preset must be one of tiny, default, edge, ecp5, not {shown}; a TOML file works as well"):
+        with raises(f"{path}: preset must be one of tiny, default, duo, quad, edge, ecp5, not {shown}; a TOML file works as well"):
             Config.load(path)
     for content in (b"rows: 8\n", b"\xff\xfe"):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: not a TOML file: "):
             Config.load(path)
     for missing in (tmp_path / "none.toml", tmp_path):
-        with raises(f"configuration {str(missing)!r} is neither a preset (tiny, default, edge, ecp5) nor a file"):
+        with raises(f"configuration {str(missing)!r} is neither a preset (tiny, default, duo, quad, edge, ecp5) nor a file"):
             Config.load(missing)
 
 
 def test_unknown_preset() -> None:
-    with raises("preset must be one of tiny, default, edge, ecp5, not 'huge'; a TOML file works as well"):
+    with raises("preset must be one of tiny, default, duo, quad, edge, ecp5, not 'huge'; a TOML file works as well"):
         Config.preset("huge")
 
 

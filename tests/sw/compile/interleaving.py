@@ -1,6 +1,6 @@
 """The golden machine with three queues that work at the same time: any order that the waits allow, not only that of the program."""
 
-import dataclasses
+import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -77,9 +77,7 @@ class Queues:
             return
         fields = self.waiting[event].popleft()
         if event is Opcode.EXECUTE:
-            on_chip = self.machine.on_chip
-            arrays = {field.name: getattr(on_chip, field.name) for field in dataclasses.fields(on_chip) if field.name != "config"}
-            self.begun.append((fields, dataclasses.replace(on_chip, **{name: array.copy() for name, array in arrays.items()})))
+            self.begun.append((fields, copy.deepcopy(self.machine.on_chip)))
             return
         self.machine.step(event, fields)
         self.complete[event] += 1

@@ -38,9 +38,10 @@ def rebuild(operator: Operator, chunk: Chunk, config: Config) -> np.ndarray:
     for target, data in pieces.items():
         assert len(data) % element_bytes(target, config) == 0
         command = {"target": target, "offset": 0, "rows": 1, "row_stride": 0, "row_bytes": len(data), "destination": 0}
+        command |= {"cluster": 0, "all_clusters": 0}
         load(command, np.frombuffer(data, np.uint8), on_chip)
     fields = dict.fromkeys((field.name for field in EXECUTE.fields), 0) | {"row_tiles": chunk.row_tiles} | chunk.fields
-    compact = read_row_tiles(fields, on_chip)
+    compact = read_row_tiles(fields, on_chip.clusters[0], config)
     packed = operator.layer.packed
     assert operator.kind is Kind.PRODUCT or (chunk.words[:, 1] == 0).all()
     per_tap = operator.source.planes(config.group_size) if operator.kind is Kind.PRODUCT else 1

@@ -1,5 +1,6 @@
 """LOAD and STORE against loops over bytes, and what they refuse."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -41,7 +42,8 @@ def random_window(size: int = 4096) -> np.ndarray:
 def test_words(target, name, size):
     on_chip, window = OnChip.cleared(CONFIG), random_window()
     load(load_command(target, offset=64, row_bytes=5 * size, destination=3), window, on_chip)
-    buffer = getattr(on_chip, name)
+    owner = on_chip if target in (LoadTarget.RUNS, LoadTarget.TABLE) else on_chip.clusters[0]
+    buffer = getattr(owner, name)
     assert buffer[3:8].tobytes() == window[64 : 64 + 5 * size].tobytes()
     assert not buffer[:3].any()
     assert not buffer[8:].any()
@@ -59,9 +61,28 @@ def test_steps(target):
         offsets[:] = (np.arange(10) % CONFIG.group_size)[:, None]
     on_chip = OnChip.cleared(CONFIG)
     load(load_command(target, row_bytes=len(window), destination=7), window, on_chip)
-    assert (on_chip.values[7:17] == values).all()
-    assert (on_chip.offsets[7:17] == offsets).all()
-    assert not on_chip.values[17:].any()
+    cluster = on_chip.clusters[0]
+    assert (cluster.values[7:17] == values).all()
+    assert (cluster.offsets[7:17] == offsets).all()
+    assert not cluster.values[17:].any()
+
+
+@pytest.mark.parametrize("target", [LoadTarget.STEPS, LoadTarget.DENSE_STEPS, LoadTarget.COUNTS, LoadTarget.ENTRIES, LoadTarget.CHANNELS])
+def test_clusters(target):
+    """One cluster takes it, or all."""
+    config = dataclasses.replace(CONFIG, clusters=4)
+    window = random_window()
+    for fields, takers in (({"cluster": 0}, {0}), ({"cluster": 3}, {3}), ({"all_clusters": 1}, {0, 1, 2, 3})):
+        on_chip = OnChip.cleared(config)
+        load(load_command(target, row_bytes=40, **fields), window, on_chip)
+        written = {
+            number
+            for number, cluster in enumerate(on_chip.clusters)
+            if any(getattr(cluster, field.name).any() for field in dataclasses.fields(cluster))
+        }
+        assert written == takers
+    with pytest.raises(FieldError, match=re.escape("load.cluster must be less than 4, not 4")):
+        load(load_command(target, row_bytes=40, cluster=4), window, OnChip.cleared(config))
 
 
 def test_activations():

@@ -9,15 +9,15 @@ from tests.sw.compile.integer_networks import Builder, random_network
 from crisp.arch import COUNT, ENTRY, EXECUTE, RUN, Config, ExecuteKind, FieldError, LoadTarget, MemoryWindow, Opcode
 from crisp.compile import compile_network
 from crisp.golden.machine import Machine, read_row_tiles, run_program
-from crisp.golden.on_chip import OnChip
+from crisp.golden.on_chip import Cluster, OnChip
 
 TINY = Config.preset("tiny")
 BLANK = dict.fromkeys((field.name for field in EXECUTE.fields), 0)
 
 
-def on_chip(counts: list[int], entries: list[tuple[int, int]]) -> OnChip:
-    """Return buffers with block entries, and steps of which each holds its number."""
-    buffers = OnChip.cleared(TINY)
+def on_chip(counts: list[int], entries: list[tuple[int, int]]) -> Cluster:
+    """Return a cluster's buffers with block entries, and steps of which each holds its number."""
+    buffers = Cluster.cleared(TINY)
     buffers.counts[: len(counts)] = COUNT.pack_array(blocks=np.array(counts))
     buffers.entries[: len(entries)] = ENTRY.pack_array(
         index=np.array([index for index, _ in entries]), n_minus_1=np.array([n - 1 for _, n in entries])
@@ -34,7 +34,7 @@ def walk(**fields: int) -> dict[str, int]:
 
 def test_blocks_become_a_matrix() -> None:
     """Block 1 with N = 2 and the tail, one group, with N = 1: steps 0 1 2 3 meet groups 2 2 3 3, step 4 group 4."""
-    (matrix,) = read_row_tiles(walk(), on_chip([2], [(1, 2), (2, 1)]))
+    (matrix,) = read_row_tiles(walk(), on_chip([2], [(1, 2), (2, 1)]), TINY)
     wanted = np.zeros((5, 4), int)
     wanted[2, 1], wanted[3, 2], wanted[3, 3], wanted[4, 0] = 1, 2, 3, 4
     assert (matrix == wanted).all()
@@ -43,19 +43,19 @@ def test_blocks_become_a_matrix() -> None:
 def test_row_tiles_share_entries_and_bases_count() -> None:
     """Two row tiles a block row; the third has the next entries; steps go on."""
     buffers = on_chip([9, 1, 2], [(7, 4), (0, 1), (0, 1), (2, 1)])
-    matrices = read_row_tiles(walk(row_tiles=3, block_tiles=2, count_base=1, entry_base=1, step_base=10), buffers)
+    matrices = read_row_tiles(walk(row_tiles=3, block_tiles=2, count_base=1, entry_base=1, step_base=10), buffers, TINY)
     assert [sorted(set(matrix[0].flatten().tolist()) - {0}) for matrix in matrices] == [[10, 11], [12, 13], [14, 15, 16]]
 
 
 @pytest.mark.parametrize("entries", [[(1, 1), (1, 1)], [(2, 1), (1, 1)], [(0, 1), (3, 1)], [(0, 5), (1, 1)]])
 def test_entries_that_contradict(entries: list[tuple[int, int]]) -> None:
     with pytest.raises(FieldError, match=r"^row tile 0: block indices must ascend below 3, not \[\d, \d\]$"):
-        read_row_tiles(walk(), on_chip([2], entries))
+        read_row_tiles(walk(), on_chip([2], entries), TINY)
 
 
 def test_a_row_tile_without_blocks() -> None:
     with pytest.raises(FieldError, match=r"^row tile 0: block indices must ascend below 3, not \[\]$"):
-        read_row_tiles(walk(), on_chip([0], [(0, 1)]))
+        read_row_tiles(walk(), on_chip([0], [(0, 1)]), TINY)
 
 
 @given(st.integers(1, 600), st.integers(1, 5), st.integers(0, 9))
@@ -80,9 +80,8 @@ def test_a_copy_by_hand() -> None:
         **{name: np.zeros(1, int) for name in ("dy", "dx", "pixels", "plane", "words_minus_1")}, last=np.ones(1, int)
     )[0]
     rows = {"offset": 0, "rows": 1, "row_bytes": 16, "row_stride": 0}
-    machine.step(
-        Opcode.LOAD, {"target": LoadTarget.ACTIVATIONS, "window": MemoryWindow.INPUT, "destination": 8, "destination_stride": 0, **rows}
-    )
+    place = {"cluster": 0, "all_clusters": 0, "destination": 8, "destination_stride": 0}
+    machine.step(Opcode.LOAD, {"target": LoadTarget.ACTIVATIONS, "window": MemoryWindow.INPUT, **place, **rows})
     plane = {"pixels": 4, "width": 4, "lane_dx": 1, "lane_dq": 1, "input_height": 1, "input_width": 4, "input_ring": 4, "input_base": 8}
     results = {"output_base": 20, "output_ring": 4, "output_words": 1, "row_tiles": 1, "window_words": 1, "sharing": 2}
     machine.step(Opcode.EXECUTE, {**BLANK, "kind": ExecuteKind.MAX, **plane, **results})
