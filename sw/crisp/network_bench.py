@@ -263,7 +263,7 @@ def least_bytes(compilation: Compilation) -> int:
     """
     plan = compilation.plan
     weighted = [operator for operator in plan.operators if operator.kind in (Kind.PRODUCT, Kind.DEPTHWISE) and operator.macs]
-    weights = sum(len(chunk.steps) for operator in weighted for chunk in plan.chunks[operator.name])
+    weights = sum(len(share.steps) for operator in weighted for chunk in plan.chunks[operator.name] for share in chunk.shares)
     return weights + sum(tensor.pixels * tensor.channels for tensor in (plan.source, plan.operators[-1].output))
 
 

@@ -16,6 +16,8 @@ from crisp_sim.machine import MachineSimulator, MemoryModel
 TINY = Config.preset("tiny")
 CONFIGS = {
     "tiny": TINY,
+    "2 clusters": dataclasses.replace(TINY, clusters=2),
+    "4 clusters": dataclasses.replace(TINY, clusters=4),
     "little memory": dataclasses.replace(TINY, activation_buffer_depth=64),
     "groups of 2, 7 columns": Config(group_size=2, rows=8, columns=7, drain_rows=2),
     "groups of 8": Config(group_size=8, columns=8),
@@ -51,8 +53,14 @@ def test_random_networks(seed: int) -> None:
     check(seed, "tiny")
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("clusters", [2, 4])
+def test_clusters(seed: int, clusters: int) -> None:
+    check(seed, f"{clusters} clusters")
+
+
 @pytest.mark.slow  # three machines to build
-@pytest.mark.parametrize("name", list(CONFIGS)[1:])
+@pytest.mark.parametrize("name", list(CONFIGS)[3:])
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_machines_of_other_shapes(seed: int, name: str) -> None:
     check(seed, name)

@@ -20,6 +20,7 @@ from .loads import PATCH_ROW_BYTES, element_bytes, offset_steps, target_depth
 from .registers import MEMORY_ADDRESS_WIDTH
 
 __all__ = [
+    "CLUSTERED",
     "COMMAND_WORDS",
     "READABLE",
     "WRITABLE",

@@ -1,7 +1,7 @@
 """Chunks: the weights of an operator in pieces that fit the buffers, each with what the walk over its blocks needs.
 
 A chunk is some row tiles. Its windows have the words that any of its blocks uses, and no others, so block indices are renumbered: an
-index counts the blocks of the window.
+index counts the blocks of the window. What each cluster has to hold of a chunk is its share.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from crisp.arch import COUNT, ENTRY, RUN, Config
+from crisp.arch import CHANNEL, COUNT, ENTRY, RUN, Config, Spread
 from crisp.arch.loads import encode_steps
 from crisp.arch.packing import schedule
 
@@ -18,10 +18,36 @@ from .buffers import Home
 from .errors import CompileError
 from .operator import Kind, Operator
 
-__all__ = ["Chunk", "cut", "window_runs"]
+__all__ = ["Chunk", "Share", "cut", "window_runs"]
 
 #: Longest run of words that a word RUN can tell.
 RUN_WORDS = 1 << RUN.fields[4].width
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What a cluster's buffers hold of a chunk.
+
+    Parameters
+    ----------
+    num_steps : int
+        Steps in the weight buffer.
+    steps : bytes
+        Steps as they lie in memory.
+    counts, entries, channels : bytes
+        Words COUNT, ENTRY, CHANNEL.
+    """
+
+    num_steps: int = 0
+    steps: bytes = b""
+    counts: bytes = b""
+    entries: bytes = b""
+    channels: bytes = b""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are loaded for it."""
+        return len(self.steps) + len(self.counts) + len(self.entries) + len(self.channels)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,32 +62,27 @@ class Chunk:
         Steps of each row tile.
     words : numpy.ndarray
         Words of the window, each as number of its tap and plane of that tap: shape (window_words, 2).
-    num_steps : int
-        Steps in the weight buffer.
-    steps : bytes
-        Steps as they lie in memory.
+    shares : tuple of Share
+        What the buffers hold: of each cluster, or one that all clusters hold.
     is_dense : bool
-        Whether they have no offsets.
-    counts, entries, channels : bytes
-        Words COUNT, ENTRY, CHANNEL.
+        Whether steps have no offsets.
     fields : dict
         Fields of EXECUTE that follow.
     part : int
         Number of the part where K is split: the sums of all but a row tile's last part go on in the next chunk.
+    spread : Spread
+        Whether clusters take its row tiles in turn, or pixel tiles.
     """
 
     first: int
     row_tiles: int
     tile_steps: np.ndarray
     words: np.ndarray
-    num_steps: int
-    steps: bytes
+    shares: tuple[Share, ...]
     is_dense: bool
-    counts: bytes
-    entries: bytes
-    channels: bytes
     fields: dict[str, int]
     part: int = 0
+    spread: Spread = Spread.ROW_TILES
 
     @property
     def is_open(self) -> bool:
@@ -80,9 +101,20 @@ class Chunk:
         return int((-(-np.diff(np.r_[self.run_starts, len(self.words)]) // RUN_WORDS)).sum())
 
     @property
+    def needs(self) -> dict[str, int]:
+        """How much of every buffer that is loaded it needs; of those that each cluster has, the largest share."""
+        return {
+            "weight_buffer_depth": max(share.num_steps for share in self.shares),
+            "entry_buffer_depth": max(len(share.entries) for share in self.shares) // ENTRY.num_bytes,
+            "channel_buffer_depth": max(len(share.channels) for share in self.shares) // CHANNEL.num_bytes,
+            "block_row_buffer_depth": max(len(share.counts) for share in self.shares) // COUNT.num_bytes,
+            "run_buffer_depth": self.num_runs,
+        }
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes that are loaded for it, runs not counted."""
-        return len(self.steps) + len(self.counts) + len(self.entries) + len(self.channels)
+        return sum(share.num_bytes for share in self.shares)
 
 
 def window_runs(operator: Operator, chunk: Chunk, source: Home) -> bytes:
@@ -115,8 +147,17 @@ def window_runs(operator: Operator, chunk: Chunk, source: Home) -> bytes:
     ).tobytes()
 
 
-def cut(operator: Operator, config: Config) -> list[Chunk]:
+def cut(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES) -> list[Chunk]:
     """Cut an operator into chunks of which two fit the buffers at a time, or one where a row tile is too large for that.
+
+    Parameters
+    ----------
+    operator : Operator
+        The operator.
+    config : Config
+        The machine.
+    spread : Spread
+        What its clusters take in turn.
 
     Raises
     ------
@@ -125,7 +166,7 @@ def cut(operator: Operator, config: Config) -> list[Chunk]:
     """
     if operator.kind is Kind.MAX:
         return [cut_maximum(operator, config)]
-    pieces = Pieces(operator, config)
+    pieces = Pieces(operator, config, spread)
     chunks = []
     first = 0
     while first < pieces.row_tiles:
@@ -144,7 +185,7 @@ def cut_maximum(operator: Operator, config: Config) -> Chunk:
     words = np.array([(tap, 0) for tap in range(len(operator.taps))])
     planes = operator.output.planes(config.group_size)
     fields = {"window_words": len(words), "block_tiles": 1, "block_columns": 1, "tail_groups": 1}
-    return Chunk(0, planes, np.zeros(planes, int), words, 0, b"", True, b"", b"", b"", fields)
+    return Chunk(0, planes, np.zeros(planes, int), words, (Share(),), True, fields)
 
 
 class Pieces:
@@ -156,9 +197,11 @@ class Pieces:
         An operator with weights.
     config : Config
         The machine.
+    spread : Spread
+        What its clusters take in turn.
     """
 
-    def __init__(self, operator: Operator, config: Config):
+    def __init__(self, operator: Operator, config: Config, spread: Spread):
         if operator.layer is None:
             raise ValueError(f"{operator.name} has no weights")
         self.operator, self.config, self.packed = operator, config, operator.layer.packed
@@ -169,6 +212,9 @@ class Pieces:
         self.tile_steps = np.array([len(groups) for groups, _, _ in tiles])
         self.step_starts = np.r_[0, np.cumsum(self.tile_steps)]
         self.entry_starts = np.r_[0, np.cumsum(self.packed.counts, dtype=np.int64)]
+        # Clusters that have row tiles of their own; all have the same ones where they take pixel tiles in turn.
+        self.spread = spread
+        self.clusters = config.clusters if spread is Spread.ROW_TILES else 1
         # Planes of a row tile share their entries where each has a window of its own.
         self.is_grouped = operator.kind is Kind.DEPTHWISE
 
@@ -184,15 +230,26 @@ class Pieces:
         used = np.logical_or.reduce(self.pattern.kept[rows.start : rows.stop])
         return np.flatnonzero(np.repeat(used, self.pattern.column_groups))
 
+    def tiles(self, first: int, count: int) -> list[range]:
+        """Return which of the row tiles from ``first`` on each cluster has."""
+        return [range(first + cluster, first + count, self.clusters) for cluster in range(self.clusters)]
+
+    def lists(self, tiles: range) -> list[int]:
+        """Return the block rows of some row tiles, each once."""
+        if self.is_grouped:
+            return [0] if tiles else []
+        return list(dict.fromkeys(tile // self.packed.block_tiles for tile in tiles))
+
     def needs(self, first: int, count: int) -> dict[str, int]:
-        """Return how much of every buffer the row tiles need."""
-        rows = self.block_rows(first, count)
+        """Return how much of every buffer the row tiles need: of those that each cluster has, the most."""
+        tiles = self.tiles(first, count)
+        lists = [self.lists(own) for own in tiles]
         return {
-            "weight_buffer_depth": int(self.step_starts[first + count] - self.step_starts[first]),
-            "entry_buffer_depth": int(self.entry_starts[rows.stop] - self.entry_starts[rows.start]),
-            "block_row_buffer_depth": len(rows),
-            "channel_buffer_depth": count * self.config.rows,
-            "column_buffer_depth": len(self.window_words(rows)),
+            "weight_buffer_depth": max(int(self.tile_steps[own.start : own.stop : own.step].sum()) for own in tiles),
+            "entry_buffer_depth": max(int(self.packed.counts[rows].sum()) for rows in lists),
+            "block_row_buffer_depth": max(len(rows) for rows in lists),
+            "channel_buffer_depth": max(len(own) for own in tiles) * self.config.rows,
+            "column_buffer_depth": len(self.window_words(self.block_rows(first, count))),
         }
 
     def fits(self, first: int, count: int, share: int) -> bool:
@@ -204,7 +261,8 @@ class Pieces:
         block = 1 if self.is_grouped else self.packed.block_tiles
         left = self.row_tiles - first
         # The walk counts block rows from the chunk's first row tile, so a chunk that begins within one ends there.
-        units = [(block, left)] if first % block == 0 else []
+        # Where there are several clusters, as many row tiles for each as for the others.
+        units = [(max(block, self.clusters), left), (block, left)] if first % block == 0 else []
         units.append((1, min(block - first % block, left)))
         # Weights of few pixels are used as fast as they come: smaller pieces of them can be loaded ahead earlier.
         for share in (4, 2, 1) if self.operator.output.pixels <= self.config.columns else (2, 1):
@@ -259,10 +317,17 @@ class Pieces:
                 first,
                 1,
                 blocks,
-                COUNT.pack_array(blocks=[end - begin]),
-                self.packed.entries[self.entry_starts[row] + begin : self.entry_starts[row] + end],
-                slice(step_starts[begin], step_starts[end]),
+                [
+                    (
+                        COUNT.pack_array(blocks=[end - begin]),
+                        self.packed.entries[self.entry_starts[row] + begin : self.entry_starts[row] + end],
+                        np.arange(step_starts[begin], step_starts[end]),
+                    )
+                ],
             )
+            # Such weights come no faster than one cluster uses them, so the others stay out.
+            others = (Share(),) * (self.config.clusters - 1)
+            chunk = dataclasses.replace(chunk, spread=Spread.ROW_TILES, shares=(*chunk.shares, *others))
             is_open = end < len(kept)
             chunks.append(dataclasses.replace(chunk, part=part, fields={**chunk.fields, "open": int(is_open)}))
         return chunks
@@ -270,16 +335,15 @@ class Pieces:
     def chunk(self, first: int, count: int) -> Chunk:
         """Return the chunk of ``count`` row tiles from ``first`` on."""
         rows = self.block_rows(first, count)
-        return self.build(
-            first,
-            count,
-            np.logical_or.reduce(self.pattern.kept[rows.start : rows.stop]),
-            COUNT.pack_array(blocks=self.packed.counts[rows.start : rows.stop]),
-            self.packed.entries[self.entry_starts[rows.start] : self.entry_starts[rows.stop]],
-            slice(self.step_starts[first], self.step_starts[first + count]),
-        )
+        shares = []
+        for own in self.tiles(first, count):
+            lists = self.lists(own)
+            entries = [self.packed.entries[self.entry_starts[row] : self.entry_starts[row + 1]] for row in lists]
+            steps = [np.arange(self.step_starts[tile], self.step_starts[tile + 1]) for tile in own]
+            shares.append((COUNT.pack_array(blocks=self.packed.counts[lists]), join(entries), join(steps)))
+        return self.build(first, count, np.logical_or.reduce(self.pattern.kept[rows.start : rows.stop]), shares)
 
-    def build(self, first: int, count: int, used: np.ndarray, counts: np.ndarray, packed_entries: np.ndarray, steps: slice) -> Chunk:
+    def build(self, first: int, count: int, used: np.ndarray, shares: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Chunk:
         """Return a chunk of row tiles whose windows have the blocks that are ``used``.
 
         Parameters
@@ -288,23 +352,34 @@ class Pieces:
             Row tiles.
         used : numpy.ndarray
             Whether the window has each block column.
-        counts, packed_entries : numpy.ndarray
-            Words COUNT and ENTRY, the latter with indices of block columns.
-        steps : slice
-            Steps of the packed weights.
+        shares : list
+            Of each cluster words COUNT, words ENTRY with indices of block columns, and which of the packed steps.
         """
         layer = self.operator.layer
         assert layer is not None
         groups = np.flatnonzero(np.repeat(used, self.pattern.column_groups))
         place = np.cumsum(used) - 1  # of each block column among those used
-        entries = ENTRY.unpack_array(packed_entries)
-        values, offsets = self.packed.values[steps], self.packed.offsets[steps]
+        group = self.pattern.group
         # Where every group is whole, offsets need not be stored.
-        is_dense = bool((offsets == (np.arange(len(offsets)) % self.pattern.group)[:, None]).all())
-        encoded = (values if is_dense else encode_steps(values, offsets, self.pattern.group)).tobytes()
+        is_dense = all((self.packed.offsets[steps] == (np.arange(len(steps)) % group)[:, None]).all() for _, _, steps in shares)
+
+        def share(tiles: range, counts: np.ndarray, packed_entries: np.ndarray, steps: np.ndarray) -> Share:
+            if not tiles:
+                return Share()
+            entries = ENTRY.unpack_array(packed_entries)
+            values = self.packed.values[steps]
+            channels = self.channels.reshape(-1, self.config.rows)[tiles.start : tiles.stop : tiles.step]
+            return Share(
+                num_steps=len(steps),
+                steps=(values if is_dense else encode_steps(values, self.packed.offsets[steps], group)).tobytes(),
+                counts=counts.tobytes(),
+                entries=ENTRY.pack_array(index=place[entries["index"]], n_minus_1=entries["n_minus_1"]).tobytes(),
+                channels=channels.tobytes(),
+            )
+
         per_tap = 1 if self.operator.kind is not Kind.PRODUCT else self.operator.source.planes(self.config.group_size)
         fields = {
-            "block_tiles": count if self.is_grouped else self.packed.block_tiles,
+            "block_tiles": -(-count // self.clusters) if self.is_grouped else max(1, self.packed.block_tiles // self.clusters),
             "block_groups_log2": self.pattern.block_groups.bit_length() - 1,
             "block_columns": int(used.sum()),
             "tail_groups": int(self.pattern.column_groups[np.flatnonzero(used)[-1]]),
@@ -313,16 +388,19 @@ class Pieces:
             "clamp_min": layer.clamp_min,
             "clamp_max": layer.clamp_max,
         }
+        own = zip(self.tiles(first, count), shares, strict=False)
         return Chunk(
             first=first,
             row_tiles=count,
-            tile_steps=np.array([len(values)]) if count == 1 else self.tile_steps[first : first + count],
+            tile_steps=np.array([len(shares[0][2])]) if count == 1 else self.tile_steps[first : first + count],
             words=np.stack(np.divmod(groups, per_tap), axis=1),
-            num_steps=len(values),
-            steps=encoded,
+            shares=tuple(share(tiles, *parts) for tiles, parts in own),
             is_dense=is_dense,
-            counts=counts.tobytes(),
-            entries=ENTRY.pack_array(index=place[entries["index"]], n_minus_1=entries["n_minus_1"]).tobytes(),
-            channels=self.channels[first * self.config.rows : (first + count) * self.config.rows].tobytes(),
             fields=fields,
+            spread=self.spread,
         )
+
+
+def join(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return arrays one behind the other, of which there may be none."""
+    return np.concatenate(arrays) if arrays else np.zeros(0, int)

@@ -8,7 +8,6 @@ from crisp.arch.program import LayerInfo, Program
 from crisp.arch.tensor import Layout, TensorDescriptor
 from crisp.golden import Network
 
-from .chunks import cut
 from .errors import CompileError
 from .interleave import interleave
 from .operator import Operator
@@ -18,6 +17,7 @@ from .predict import predict
 from .schedule import NoRoom, Scheduler
 from .segments import choose_segments
 from .selection import select_operators
+from .share_out import cut_for_clusters
 
 __all__ = ["Compilation", "compile_network", "schedule_network"]
 
@@ -73,7 +73,7 @@ def schedule_network(network: Network, config: Config, image: tuple[int, int, in
     tensors = {source.name: source}
     for operator in operators:
         tensors |= {operator.source.name: operator.source, operator.output.name: operator.output}
-    plan = Plan(operators, {operator.name: cut(operator, config) for operator in operators}, source, tensors, config)
+    plan = Plan(operators, {operator.name: cut_for_clusters(operator, config) for operator in operators}, source, tensors, config)
     for share in CAPACITIES:
         scheduler = Scheduler(plan, choose_segments(plan, int(config.activation_words * share)))
         try:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crisp.arch import Config
+from crisp.arch import Config, Spread
 
 from .chunks import Chunk
 from .lanes import Lanes, serving_cycles
@@ -27,8 +27,8 @@ def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config)
     """Return the cycles for which an EXECUTE keeps the array busy, or the gather where that takes longer.
 
     A row tile takes its steps, or as many cycles as it needs to leave the array, whichever is more; a maximum, as many as the vector unit
-    needs for a word. A word of a window takes a cycle to gather, or as many as lanes meet in one bank; all row tiles share a window, or
-    each has its own.
+    needs for a word. Clusters share the row tiles out, or the pixel tiles. A word of a window takes a cycle to gather, or as many as lanes
+    meet in one bank; all row tiles share a window, or each has its own.
 
     Parameters
     ----------
@@ -47,10 +47,17 @@ def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config)
     else:
         words = cycles @ np.bincount(chunk.words[:, 0], minlength=cycles.shape[1])
     steps = np.maximum(chunk.tile_steps, config.bank_rows)
+    slot_cycles = config.group_size // config.result_bytes
     if operator.kind is Kind.MAX:
-        busy = chunk.row_tiles * np.maximum(words, config.group_size // config.drain_rows)
-    elif operator.kind is Kind.DEPTHWISE:
-        busy = np.maximum(steps, words[:, None]).sum(axis=1)
-    else:
-        busy = np.maximum(steps.sum(), words)
-    return int(tiles @ busy)
+        return int(tiles @ (chunk.row_tiles * np.maximum(words, slot_cycles)))
+    if operator.kind is Kind.DEPTHWISE and config.clusters == 1:
+        return int(tiles @ np.maximum(steps, words[:, None]).sum(axis=1))
+    if operator.kind is Kind.DEPTHWISE:
+        words = words * chunk.row_tiles
+    # The slots of all clusters go through one result writer.
+    slots = chunk.row_tiles * config.tile_words * slot_cycles
+    if chunk.spread is Spread.PIXEL_TILES:
+        busy = np.maximum(max(-(-int(steps.sum()) // config.clusters), slots), words)
+        return max(int(tiles @ busy), -(-int(tiles.sum()) // config.clusters) * int(steps.sum()))
+    share = max(int(steps[cluster :: config.clusters].sum()) for cluster in range(config.clusters))
+    return int(tiles @ np.maximum(max(share, slots), words))

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from crisp.arch import CHANNEL, COUNT, ENTRY, Config
+from crisp.arch import Config
 
 from .buffers import Ring
 from .chunks import Chunk
@@ -169,14 +169,9 @@ class Plan:
 
     def fit_together(self, chunks: Sequence[Chunk]) -> bool:
         """Tell whether chunks fit their buffers together."""
-        needs = {
-            "weight_buffer_depth": [chunk.num_steps for chunk in chunks],
-            "entry_buffer_depth": [len(chunk.entries) // ENTRY.num_bytes for chunk in chunks],
-            "channel_buffer_depth": [len(chunk.channels) // CHANNEL.num_bytes for chunk in chunks],
-            "block_row_buffer_depth": [len(chunk.counts) // COUNT.num_bytes for chunk in chunks],
-            "run_buffer_depth": [chunk.num_runs for chunk in chunks],
-        }
-        for name, sizes in needs.items():
+        needs = [chunk.needs for chunk in chunks]
+        for name in needs[0] if needs else ():
+            sizes = [need[name] for need in needs]
             if sum(sizes) > getattr(self.config, name):
                 return False
             ring = Ring(name, getattr(self.config, name))

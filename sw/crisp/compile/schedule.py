@@ -1,14 +1,11 @@
 """Schedule: segments to commands. Gives every tensor its place on chip and in memory, and writes the command stream."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from crisp.arch import (
-    CHANNEL,
-    COUNT,
-    ENTRY,
     RUN,
     Config,
     ExecuteKind,
@@ -16,8 +13,8 @@ from crisp.arch import (
     MemoryWindow,
     Opcode,
     Sharing,
-    Spread,
 )
+from crisp.arch.command_rules import CLUSTERED
 from crisp.arch.loads import TABLE_DEPTH, element_bytes
 
 from .buffers import FreeList, Home, Ring
@@ -326,26 +323,46 @@ class Scheduler:
                 source_stride=home.pitch,
             )
 
-    def constant(self, operator: Operator, buffer: str, target: LoadTarget, data: bytes, number: int) -> int:
-        """Bring a constant of an operator into its buffer, unless it is there; return its first place."""
-        if not data:
+    def constant(self, operator: Operator, buffer: str, target: LoadTarget, shares: Sequence[bytes], number: int) -> int:
+        """Bring a constant of an operator into its buffer, unless it is there; return its first place.
+
+        Parameters
+        ----------
+        operator : Operator
+            Whose it is.
+        buffer : str
+            Name of the buffer.
+        target : LoadTarget
+            Its target.
+        shares : sequence of bytes
+            What the buffer of each cluster takes, or of all clusters.
+        number : int
+            Places that the largest takes.
+        """
+        if not any(shares):
             return 0
-        ring, key = self.rings[buffer], (target, data)  # equal constants, such as the block lists of dense layers, are one
+        if len(set(shares)) == 1:
+            shares = shares[:1]
+        ring, key = self.rings[buffer], (target, *shares)  # equal constants, such as the block lists of dense layers, are one
         base = ring.find(key)
         if base is None:
             base = ring.take(key, number, operator.name)
-            self.stream.load(
-                operator.name,
-                target,
-                Touch(buffer, slice(base, base + number)),
-                cycles=-(-len(data) // min(self.config.beat_bytes, element_bytes(target, self.config))),
-                window=int(MemoryWindow.PROGRAM),
-                offset=self.constants.add(data),
-                row_bytes=len(data),
-                rows=1,
-                destination=base,
-                all_clusters=int(self.config.clusters > 1 and buffer != "runs"),
-            )
+            is_for_all = len(shares) == 1 and self.config.clusters > 1 and target in CLUSTERED
+            for cluster, data in enumerate(shares):
+                if data:
+                    self.stream.load(
+                        operator.name,
+                        target,
+                        Touch(buffer, slice(base, base + number)),
+                        cycles=-(-len(data) // min(self.config.beat_bytes, element_bytes(target, self.config))),
+                        window=int(MemoryWindow.PROGRAM),
+                        offset=self.constants.add(data),
+                        row_bytes=len(data),
+                        rows=1,
+                        destination=base,
+                        cluster=cluster,
+                        all_clusters=int(is_for_all),
+                    )
         return base
 
     def load_table(self, operator: Operator) -> None:
@@ -369,12 +386,13 @@ class Scheduler:
         source, output = self.homes[operator.source.name], self.homes[operator.output.name]
         runs = window_runs(operator, chunk, source)
         dense = LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
+        shares, needs = chunk.shares, chunk.needs
         pieces = (
-            ("steps", "step_base", dense, chunk.steps, chunk.num_steps),
-            ("counts", "count_base", LoadTarget.COUNTS, chunk.counts, len(chunk.counts) // COUNT.num_bytes),
-            ("entries", "entry_base", LoadTarget.ENTRIES, chunk.entries, len(chunk.entries) // ENTRY.num_bytes),
-            ("channels", "channel_base", LoadTarget.CHANNELS, chunk.channels, len(chunk.channels) // CHANNEL.num_bytes),
-            ("runs", "run_base", LoadTarget.RUNS, runs, len(runs) // RUN.num_bytes),
+            ("steps", "step_base", dense, [share.steps for share in shares], needs["weight_buffer_depth"]),
+            ("counts", "count_base", LoadTarget.COUNTS, [share.counts for share in shares], needs["block_row_buffer_depth"]),
+            ("entries", "entry_base", LoadTarget.ENTRIES, [share.entries for share in shares], needs["entry_buffer_depth"]),
+            ("channels", "channel_base", LoadTarget.CHANNELS, [share.channels for share in shares], needs["channel_buffer_depth"]),
+            ("runs", "run_base", LoadTarget.RUNS, [runs], len(runs) // RUN.num_bytes),
         )
         bases, reads = {}, []
         for buffer, field, target, data, number in pieces:
@@ -422,7 +440,7 @@ class Scheduler:
         return {
             "kind": int(ExecuteKind.MAX if operator.kind is Kind.MAX else ExecuteKind.PRODUCT),
             "sharing": int(Sharing.GROUPED if operator.kind in (Kind.MAX, Kind.DEPTHWISE) else Sharing.SHARED),
-            "spread": int(Spread.PIXEL_TILES if self.config.clusters > 1 else Spread.ROW_TILES),
+            "spread": int(chunk.spread),
             "residual": int(operator.residual is not None),
             "table": int(operator.table is not None),
             "row_tiles": chunk.row_tiles,

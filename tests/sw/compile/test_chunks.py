@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sw.compile.integer_networks import Builder, select
 
-from crisp.arch import EXECUTE, RUN, Config, LoadTarget, unpack
+from crisp.arch import EXECUTE, RUN, Config, LoadTarget, Spread, unpack
 from crisp.arch.loads import element_bytes
 from crisp.compile import CompileError
 from crisp.compile.buffers import Home
-from crisp.compile.chunks import Chunk, cut, window_runs
+from crisp.compile.chunks import Chunk, Share, cut, window_runs
 from crisp.compile.operator import Kind, Operator
 from crisp.golden.load_unit import load
 from crisp.golden.machine import read_row_tiles
@@ -22,10 +22,10 @@ from crisp.golden.on_chip import OnChip
 
 TINY = Config.preset("tiny")
 DEPTHS = {
-    "weight_buffer_depth": lambda chunk: chunk.num_steps,
-    "entry_buffer_depth": lambda chunk: len(chunk.entries) // 2,
-    "block_row_buffer_depth": lambda chunk: len(chunk.counts) // 2,
-    "channel_buffer_depth": lambda chunk: len(chunk.channels) // 8,
+    "weight_buffer_depth": lambda chunk: max(share.num_steps for share in chunk.shares),
+    "entry_buffer_depth": lambda chunk: max(len(share.entries) for share in chunk.shares) // 2,
+    "block_row_buffer_depth": lambda chunk: max(len(share.counts) for share in chunk.shares) // 2,
+    "channel_buffer_depth": lambda chunk: max(len(share.channels) for share in chunk.shares) // 8,
     "column_buffer_depth": lambda chunk: len(chunk.words),
 }
 
@@ -34,14 +34,24 @@ def rebuild(operator: Operator, chunk: Chunk, config: Config) -> np.ndarray:
     """Return the weights of a chunk, int16 [row tiles, rows, words of K, M], by way of the machine's own buffers."""
     on_chip = OnChip.cleared(config)
     steps = LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
-    pieces = {steps: chunk.steps, LoadTarget.COUNTS: chunk.counts, LoadTarget.ENTRIES: chunk.entries, LoadTarget.CHANNELS: chunk.channels}
-    for target, data in pieces.items():
-        assert len(data) % element_bytes(target, config) == 0
-        command = {"target": target, "offset": 0, "rows": 1, "row_stride": 0, "row_bytes": len(data), "destination": 0}
-        command |= {"cluster": 0, "all_clusters": 0}
-        load(command, np.frombuffer(data, np.uint8), on_chip)
-    fields = dict.fromkeys((field.name for field in EXECUTE.fields), 0) | {"row_tiles": chunk.row_tiles} | chunk.fields
-    compact = read_row_tiles(fields, on_chip.clusters[0], config)
+    fields = dict.fromkeys((field.name for field in EXECUTE.fields), 0) | chunk.fields
+    is_for_all = len(chunk.shares) == 1
+    assert is_for_all or len(chunk.shares) == config.clusters
+    compact = np.zeros((chunk.row_tiles, config.rows, len(chunk.words), config.group_size), np.int16)
+    for cluster, share in enumerate(chunk.shares):
+        own = slice(None) if is_for_all else slice(cluster, None, config.clusters)
+        tiles = len(compact[own])
+        assert len(share.channels) == tiles * config.rows * 8
+        if not tiles:
+            assert not share.num_bytes
+            continue
+        pieces = {steps: share.steps, LoadTarget.COUNTS: share.counts, LoadTarget.ENTRIES: share.entries}
+        for target, data in {**pieces, LoadTarget.CHANNELS: share.channels}.items():
+            assert len(data) % element_bytes(target, config) == 0
+            command = {"target": target, "offset": 0, "rows": 1, "row_stride": 0, "row_bytes": len(data), "destination": 0}
+            command |= {"cluster": cluster, "all_clusters": 0}
+            load(command, np.frombuffer(data, np.uint8), on_chip)
+        compact[own] = read_row_tiles({**fields, "row_tiles": tiles}, on_chip.clusters[cluster], config)
     packed = operator.layer.packed
     assert operator.kind is Kind.PRODUCT or (chunk.words[:, 1] == 0).all()
     per_tap = operator.source.planes(config.group_size) if operator.kind is Kind.PRODUCT else 1
@@ -50,9 +60,9 @@ def rebuild(operator: Operator, chunk: Chunk, config: Config) -> np.ndarray:
     return whole
 
 
-def check_chunks(operator: Operator, config: Config) -> list[Chunk]:
+def check_chunks(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES) -> list[Chunk]:
     """Hold the chunks of an operator against its packed weights."""
-    chunks, packed = cut(operator, config), operator.layer.packed
+    chunks, packed = cut(operator, config, spread), operator.layer.packed
     total = np.zeros((packed.row_tiles, config.rows, packed.pattern.groups, config.group_size), np.int16)
     for chunk in chunks:
         tiles = slice(chunk.first, chunk.first + chunk.row_tiles)
@@ -60,8 +70,7 @@ def check_chunks(operator: Operator, config: Config) -> list[Chunk]:
         assert not (total[tiles].any() and (part.astype(bool) & total[tiles].astype(bool)).any()), "each weight once"
         total[tiles] += part
         assert chunk.fields["window_words"] == len(chunk.words) > 0
-        assert len(chunk.channels) == chunk.row_tiles * config.rows * 8
-        assert chunk.tile_steps.sum() == chunk.num_steps
+        assert chunk.tile_steps.sum() == sum(share.num_steps for share in chunk.shares)
         for name, need in DEPTHS.items():
             assert need(chunk) <= getattr(config, name), name
     wanted = np.zeros((packed.row_tiles * config.rows, packed.pattern.groups * config.group_size), np.int16)
@@ -105,6 +114,29 @@ def test_products(channels: int, outputs: int, kernel: int, density: float, bloc
         assert all(need(chunk) <= getattr(config, name) // 2 for chunk in chunks for name, need in DEPTHS.items())
 
 
+@given(
+    channels=st.integers(1, 20),
+    outputs=st.integers(1, 70),
+    density=st.sampled_from([0.2, 0.5, 1.0]),
+    block=st.sampled_from([4, 8, 16, 32]),
+    weight_depth=st.sampled_from([200, 400, 2048]),
+    clusters=st.sampled_from([2, 4, 8]),
+    spread=st.sampled_from(Spread),
+    seed=st.integers(0, 99),
+)
+def test_products_of_clusters(
+    channels: int, outputs: int, density: float, block: int, weight_depth: int, clusters: int, spread: Spread, seed: int
+) -> None:
+    """Each weight once, in the buffers of its cluster, whichever side of a block is longer: its rows, or a row tile of every cluster."""
+    config = dataclasses.replace(TINY, weight_buffer_depth=weight_depth, entry_buffer_depth=64, clusters=clusters)
+    net = Builder(config, (9, 9, channels), seed)
+    net.conv("input", outputs, kernel=(3, 3), density=density, block=block)
+    (operator,) = select(net)
+    for chunk in check_chunks(operator, config, spread):
+        assert chunk.spread is spread
+        assert len(chunk.shares) == (clusters if spread is Spread.ROW_TILES else 1)
+
+
 def test_equal_chunks() -> None:
     """Nine blocks of rows of which four fit half a buffer are three chunks of three, not four, four and one."""
     config = dataclasses.replace(TINY, channel_buffer_depth=128)
@@ -129,9 +161,10 @@ def test_what_is_dense_needs_no_offsets() -> None:
     dense, sparse = (cut(operator, TINY)[0] for operator in select(net))
     assert dense.is_dense
     assert not sparse.is_dense
-    assert len(dense.steps) == dense.num_steps * TINY.rows
-    assert len(sparse.steps) == (sparse.num_steps + sparse.num_steps // 4) * TINY.rows
-    assert dense.weight_bytes == len(dense.steps) + len(dense.counts) + len(dense.entries) + len(dense.channels)
+    (one,), (other,) = dense.shares, sparse.shares
+    assert len(one.steps) == one.num_steps * TINY.rows
+    assert len(other.steps) == (other.num_steps + other.num_steps // 4) * TINY.rows
+    assert dense.weight_bytes == len(one.steps) + len(one.counts) + len(one.entries) + len(one.channels)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -207,7 +240,7 @@ def test_maximum() -> None:
     net.maximum("input", kernel=(2, 3))
     (operator,) = select(net)
     (chunk,) = cut(operator, TINY)
-    assert (chunk.first, chunk.row_tiles, chunk.num_steps, chunk.weight_bytes) == (0, 3, 0, 0)
+    assert (chunk.first, chunk.row_tiles, chunk.shares, chunk.weight_bytes) == (0, 3, (Share(),), 0)
     assert chunk.words.tolist() == [[tap, 0] for tap in range(6)]
 
 

@@ -60,7 +60,7 @@ def test_short_tiles_wait_for_their_way_out() -> None:
     net = Builder(config, (8, 8, 4))
     net.conv("input", 16)
     operator, chunk = one(net)
-    assert chunk.num_steps == 4
+    assert chunk.shares[0].num_steps == 4
     assert array_cycles(operator, chunk, lanes_of(operator, 0, 8), config) == 16 * 16
     quick = dataclasses.replace(config, drain_rows=4)
     assert array_cycles(operator, chunk, lanes_of(operator, 0, 8), quick) == 16 * 4

@@ -26,6 +26,9 @@ CONFIGS = {
     "groups of 8": Config(group_size=8),
     "groups of 16": Config(group_size=16, drain_rows=1),
     "32 rows, 14 columns": Config(rows=32, columns=14),
+    "two clusters": dataclasses.replace(TINY, clusters=2),
+    "four clusters, little memory": dataclasses.replace(TINY, clusters=4, activation_buffer_depth=64),
+    "eight clusters": Config(clusters=8),
 }
 
 

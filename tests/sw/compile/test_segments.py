@@ -179,5 +179,10 @@ def test_weights_that_stay(depth: int, stay: int) -> None:
     for _ in range(4):
         last = net.conv(last, 16, **SAME)
     network = plan_of(net)
-    assert [sum(chunk.num_steps for chunk in chunks) for chunks in network.chunks.values()] == [144, 576, 576, 576]
+    assert [sum(share.num_steps for chunk in chunks for share in chunk.shares) for chunks in network.chunks.values()] == [
+        144,
+        576,
+        576,
+        576,
+    ]
     assert [network.weights_stay(0, end) for end in (1, 2, 3, 4)] == [end <= stay for end in (1, 2, 3, 4)]
