@@ -19,7 +19,7 @@ COUNTERS = Word(
         Field("blocks_skipped", 32, "Absent blocks, counted likewise: each cost no cycle."),
         Field("windows", 32, "Windows that were used: pixel tiles, or parts of them where row tiles have windows of their own."),
     ),
-    "Counters of one command.",
+    "Counters of one command. With several clusters the cycles and windows are those of cluster 0, and the blocks those of all.",
 )
 
 #: The fields that add up to ``total``, ``active`` first.
