@@ -48,6 +48,10 @@ class Home:
         """Words that it takes."""
         return self.planes * self.pitch
 
+    def plane(self, number: int) -> int:
+        """Return the first word of a plane of the tensor."""
+        return self.base + (number - self.first_plane) * self.pitch
+
     def place(self, row: int) -> int:
         """Return the place of the first pixel of ``row`` in the ring."""
         return row % self.rows * self.width

@@ -147,7 +147,7 @@ def window_runs(operator: Operator, chunk: Chunk, source: Home) -> bytes:
     ).tobytes()
 
 
-def cut(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES) -> list[Chunk]:
+def cut(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES, most: int | None = None) -> list[Chunk]:
     """Cut an operator into chunks of which two fit the buffers at a time, or one where a row tile is too large for that.
 
     Parameters
@@ -158,6 +158,8 @@ def cut(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES) -
         The machine.
     spread : Spread
         What its clusters take in turn.
+    most : int, optional
+        Row tiles that a chunk may have at most.
 
     Raises
     ------
@@ -165,7 +167,9 @@ def cut(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES) -
         When not even one row tile fits.
     """
     if operator.kind is Kind.MAX:
-        return [cut_maximum(operator, config)]
+        planes = operator.output.planes(config.group_size)
+        step = most or planes
+        return [cut_maximum(operator, first, min(step, planes - first)) for first in range(0, planes, step)]
     pieces = Pieces(operator, config, spread)
     chunks = []
     first = 0
@@ -174,18 +178,17 @@ def cut(operator: Operator, config: Config, spread: Spread = Spread.ROW_TILES) -
             chunks += pieces.parts(first)
             first += 1
             continue
-        count = pieces.longest(first)
+        count = pieces.longest(first, most)
         chunks.append(pieces.chunk(first, count))
         first += count
     return chunks
 
 
-def cut_maximum(operator: Operator, config: Config) -> Chunk:
-    """Return the one chunk of an operator without weights."""
+def cut_maximum(operator: Operator, first: int, planes: int) -> Chunk:
+    """Return a chunk of some planes of an operator without weights."""
     words = np.array([(tap, 0) for tap in range(len(operator.taps))])
-    planes = operator.output.planes(config.group_size)
     fields = {"window_words": len(words), "block_tiles": 1, "block_columns": 1, "tail_groups": 1}
-    return Chunk(0, planes, np.zeros(planes, int), words, (Share(),), True, fields)
+    return Chunk(first, planes, np.zeros(planes, int), words, (Share(),), True, fields)
 
 
 class Pieces:
@@ -256,10 +259,12 @@ class Pieces:
         """Tell whether row tiles take at most one ``share``-th of every buffer."""
         return all(need <= getattr(self.config, name) // share for name, need in self.needs(first, count).items())
 
-    def longest(self, first: int) -> int:
-        """Return how many row tiles from ``first`` on make a chunk: whole block rows, or a part of one."""
+    def longest(self, first: int, most: int | None = None) -> int:
+        """Return how many row tiles from ``first`` on, ``most`` or less, make a chunk: whole block rows, or a part of one."""
         block = 1 if self.is_grouped else self.packed.block_tiles
         left = self.row_tiles - first
+        if most is not None and most < left:
+            left = max(most // block * block, 1) if first % block == 0 and most >= block else min(most, block - first % block)
         # The walk counts block rows from the chunk's first row tile, so a chunk that begins within one ends there.
         # Where there are several clusters, as many row tiles for each as for the others.
         units = [(max(block, self.clusters), left), (block, left)] if first % block == 0 else []

@@ -8,7 +8,7 @@ from .chunks import Chunk
 from .lanes import Lanes, serving_cycles
 from .operator import Kind, Operator
 
-__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "array_cycles", "execute_cycles"]
+__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "array_cycles", "execute_cycles", "window_cycles"]
 
 #: Cycles that an EXECUTE takes beyond its steps where it needs the results of the one before: those leave the array, are written, and
 #: the first windows are gathered.
@@ -41,11 +41,7 @@ def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config)
     config : Config
         The machine.
     """
-    cycles, tiles = serving_cycles(lanes, config.columns, config.banks)
-    if operator.kind is Kind.PLANES:
-        words = cycles[:, 0] * len(chunk.words)
-    else:
-        words = cycles @ np.bincount(chunk.words[:, 0], minlength=cycles.shape[1])
+    words, tiles = gathered(operator, chunk, lanes, config)
     steps = np.maximum(chunk.tile_steps, config.bank_rows)
     slot_cycles = config.group_size // config.result_bytes
     if operator.kind is Kind.MAX:
@@ -61,3 +57,17 @@ def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config)
         return max(int(tiles @ busy), -(-int(tiles.sum()) // config.clusters) * int(steps.sum()))
     share = max(int(steps[cluster :: config.clusters].sum()) for cluster in range(config.clusters))
     return int(tiles @ np.maximum(max(share, slots), words))
+
+
+def window_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config) -> int:
+    """Return the cycles in which one window of each pixel tile is gathered."""
+    words, tiles = gathered(operator, chunk, lanes, config)
+    return int(tiles @ words)
+
+
+def gathered(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each kind of pixel tile the cycles in which a window is gathered, and how many tiles there are of it."""
+    cycles, tiles = serving_cycles(lanes, config.columns, config.banks)
+    if operator.kind is Kind.PLANES:
+        return cycles[:, 0] * len(chunk.words), tiles
+    return cycles @ np.bincount(chunk.words[:, 0], minlength=cycles.shape[1]), tiles

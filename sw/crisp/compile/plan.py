@@ -7,9 +7,9 @@ from functools import cached_property
 from crisp.arch import Config
 
 from .buffers import Ring
-from .chunks import Chunk
-from .cost import execute_cycles
-from .lanes import source_lanes
+from .chunks import Chunk, cut
+from .cost import execute_cycles, window_cycles
+from .lanes import Lanes, source_lanes
 from .operator import Kind, Operator, Tensor
 
 __all__ = ["Plan"]
@@ -40,6 +40,7 @@ class Plan:
     config: Config
     known_cycles: dict[tuple[str, int], int] = dataclasses.field(init=False, default_factory=dict)
     known_stays: dict[tuple[int, int], bool] = dataclasses.field(init=False, default_factory=dict)
+    known_parts: dict[tuple[str, int], list[Chunk]] = dataclasses.field(init=False, default_factory=dict)
 
     @cached_property
     def last_use(self) -> dict[str, int]:
@@ -134,25 +135,42 @@ class Plan:
         operator = self.operators[index]
         return self.whole_words({*self.resident(index, frozenset()), operator.source.name, operator.output.name}) > capacity
 
+    def lanes(self, operator: Operator, rows: int) -> tuple[Lanes, int]:
+        """Return the walk that computes some rows of an operator's result, and how many EXECUTEs go it."""
+        source_phases, output_phases = (2 if name in self.split else 1 for name in (operator.source.name, operator.output.name))
+        lanes = source_lanes(
+            operator,
+            0,
+            rows,
+            group=self.config.group_size,
+            pitch=self.pitch(operator.source.name, operator.source.height),
+            line=operator.source.width,
+            source_phases=source_phases,
+            output_phases=output_phases,
+        )
+        return lanes, output_phases
+
+    def gather_cycles(self, operator: Operator, rows: int) -> int:
+        """Return the cycles in which the windows of some rows of an operator's result are gathered once."""
+        lanes, phases = self.lanes(operator, rows)
+        return phases * max(window_cycles(operator, chunk, lanes, self.config) for chunk in self.chunks[operator.name])
+
     def operator_cycles(self, operator: Operator, rows: int) -> int:
         """Return the predicted cycles of an operator's EXECUTEs for some rows of its result."""
         key = operator.name, rows
         if key not in self.known_cycles:
-            source_phases, output_phases = (2 if name in self.split else 1 for name in (operator.source.name, operator.output.name))
-            lanes = source_lanes(
-                operator,
-                0,
-                rows,
-                group=self.config.group_size,
-                pitch=self.pitch(operator.source.name, operator.source.height),
-                line=operator.source.width,
-                source_phases=source_phases,
-                output_phases=output_phases,
-            )
+            lanes, phases = self.lanes(operator, rows)
             self.known_cycles[key] = sum(
-                execute_cycles(operator, chunk, lanes, output_phases, self.config) for chunk in self.chunks[operator.name]
+                execute_cycles(operator, chunk, lanes, phases, self.config) for chunk in self.chunks[operator.name]
             )
         return self.known_cycles[key]
+
+    def parts(self, operator: Operator, tiles: int) -> list[Chunk]:
+        """Return the chunks of an operator when none may have more than ``tiles`` row tiles."""
+        key = operator.name, tiles
+        if key not in self.known_parts:
+            self.known_parts[key] = cut(operator, self.config, self.chunks[operator.name][0].spread, tiles)
+        return self.known_parts[key]
 
     def load_cycles(self, name: str, rows: int) -> int:
         """Return the cycles in which rows of a tensor are loaded or stored: a word a cycle where an image is cut into patches."""

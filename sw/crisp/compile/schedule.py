@@ -25,6 +25,7 @@ from .operator import Kind, Operator, Tensor
 from .plan import Plan
 from .segments import Segment
 from .stream import CommandStream, Touch
+from .tiles import Tiles
 
 __all__ = ["Constants", "NoRoom", "Place", "Scheduler"]
 
@@ -172,6 +173,8 @@ class Scheduler:
             pitch, planes = self.network.pitch(name, plan.rings[name]), tensor.planes(self.group)
             if name in segment.loaded:
                 planes = -(-planes // segment.parts)
+            if segment.tiles:
+                planes = segment.tiles.words(self.network, name) // pitch
             base = self.free.take(name, planes * pitch, high=name not in stay)
             if base is None:
                 raise NoRoom(name)
@@ -215,6 +218,10 @@ class Scheduler:
             if segment.plan.stripes > 1:
                 for ring in self.rings.values():
                     ring.next = 0  # so that the weights of all its operators may stay
+            if segment.tiles:
+                self.compute_tiles(segment, segment.tiles)
+                self.release(segment, temporary)
+                continue
             for stripe in range(segment.plan.stripes):
                 if segment.parts > 1:
                     self.compute_parts(segment)
@@ -243,6 +250,23 @@ class Scheduler:
                 self.compute(operator, chunk, 0, operator.output.height)
         if operator.output.name in segment.stored:
             self.store_rows(operator.output.name, 0, operator.output.height)
+
+    def compute_tiles(self, segment: Segment, tiles: Tiles) -> None:
+        """Write the commands of a segment of one operator some row tiles after the other: all stripes of these, then all of the next."""
+        operator = self.network.operators[segment.first]
+        whole = {name: self.homes[name] for name in segment.plan.rings}
+        for part, chunk in enumerate(self.network.parts(operator, tiles.most)):
+            for name, home in whole.items():
+                self.homes[name] = tiles.home(self.network, name, home, chunk, part)
+            for stripe in range(segment.plan.stripes):
+                for name in sorted(segment.loaded):
+                    if part == 0 or segment.plan.stripes > 1 or tiles.is_cut(name):
+                        self.load_rows(name, *segment.plan.rows(name, stripe))
+                low, high = segment.plan.rows(operator.output.name, stripe)
+                if high > low:
+                    self.compute(operator, chunk, low, high)
+                    self.store_rows(operator.output.name, low, high)
+        self.homes |= whole
 
     def pieces(self, name: str, low: int, high: int, *, is_cut: bool = False) -> Iterable[tuple[int, int]]:
         """Cut rows where the ring wraps; and each from the next where they are apart in memory, unless they are cut to patches."""
@@ -486,7 +510,7 @@ class Scheduler:
             "first_q": first_q,
             "input_height": height,
             "input_width": input_width,
-            "input_base": source.base + chunk.first * part,
+            "input_base": source.plane(chunk.first) if part else source.base,
             "input_ring": ring,
             "input_pitch": source.pitch,
             "part_stride": part,
@@ -506,9 +530,9 @@ class Scheduler:
             first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.width if words > 1 else 0, chunk.row_tiles * words
         else:
             first, per_tile, pitch, below = chunk.first * words, words * output.pitch, output.pitch, 0
-            limit = min(chunk.row_tiles * words, output.planes - first)
+            limit = min(chunk.row_tiles * words, output.first_plane + output.planes - first)
         return {
-            "output_base": output.base + first * output.pitch,
+            "output_base": output.plane(first),
             "output_ring": output.ring,
             "output_q": output.place(low) + phase * (output.width // 2),
             "output_tile_stride": per_tile,
@@ -523,7 +547,7 @@ class Scheduler:
         assert addition is not None
         words = 1 if operator.kind is Kind.MAX else self.config.tile_words
         return {
-            "residual_base": home.base + chunk.first * words * home.pitch,
+            "residual_base": home.plane(chunk.first * words),
             "residual_ring": home.ring,
             "residual_q": home.place(low),
             "residual_tile_stride": words * home.pitch,

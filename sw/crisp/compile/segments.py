@@ -9,10 +9,12 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 
+from .cost import CHUNK_OVERHEAD
 from .errors import CompileError
 from .operator import Kind
 from .plan import Plan
 from .stripes import StripePlan, plan_stripes
+from .tiles import Tiles
 
 __all__ = ["Segment", "choose_segments"]
 
@@ -20,7 +22,7 @@ __all__ = ["Segment", "choose_segments"]
 LONGEST = 18
 
 #: Numbers of stripes that are tried.
-STRIPES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112)
+STRIPES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 160, 224)
 
 #: How many that fit are compared.
 TRIALS = 2
@@ -47,6 +49,8 @@ class Segment:
         Predicted cost in cycles.
     parts : int
         Parts in which the planes of the loaded tensor are taken one after the other; more than 1 only for a single `Kind.PLANES`.
+    tiles : Tiles, optional
+        How the planes of a single operator's result are computed one after the other.
     """
 
     first: int
@@ -58,6 +62,7 @@ class Segment:
     after: frozenset[str]
     cost: float
     parts: int = 1
+    tiles: Tiles | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +209,7 @@ class Choice:
             work = Work(first, end, loaded, stored, kept, frozenset(resident) & used)
             after = frozenset() if is_last else frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end)
             yield from self.segments(work, after, room)
+            yield from self.cut_segments(work, after, room)
 
     def segments(self, work: Work, after: frozenset[str], room: int) -> Iterable[Segment]:
         """Yield segments that do some work in ``room`` words, with the fewest stripes that fit, and with another number."""
@@ -248,6 +254,56 @@ class Choice:
                     cost=self.cost(layout),
                     parts=self.parts(layout, room),
                 )
+
+    def cut_segments(self, work: Work, after: frozenset[str], room: int) -> Iterable[Segment]:
+        """Yield segments of one operator whose result goes to memory, some row tiles at a time, with the fewest stripes that fit."""
+        network = self.network
+        operator = network.operators[work.first]
+        output = operator.output
+        is_one = work.end == work.first + 1 and work.stored and not work.kept
+        if not is_one or operator.kind is Kind.PLANES or output.pixels <= network.config.columns:
+            return
+        chunks = network.chunks[operator.name]
+        row_tiles, longest = sum(chunk.row_tiles for chunk in chunks), max(chunk.row_tiles for chunk in chunks)
+        found = 0
+        for stripes in STRIPES:
+            if stripes > output.height or found == TRIALS:
+                break
+            layout = self.layout(work, stripes, True)
+            for copies in (2, 1) if stripes == 1 else (1,):
+                one = Tiles(operator, 1, copies, layout.plan.rings, work.loaded)
+                names = [name for name in layout.plan.rings if layout.plan.homes[name] == name]
+                each = sum(one.words(network, name) for name in names if one.is_cut(name))
+                if not each:  # a sum in the place of what it adds, which is all there
+                    return
+                most = min((room - sum(one.words(network, name) for name in names if not one.is_cut(name))) // each, longest)
+                if most < 1:
+                    continue
+                parts = -(-row_tiles // most)
+                tiles = dataclasses.replace(one, most=-(-row_tiles // parts))
+                cost = self.cut_cost(layout, tiles, parts)
+                yield Segment(work.first, work.end, layout.plan, work.loaded, work.stored, work.kept, after, cost, tiles=tiles)
+                found += 1
+                break
+
+    def cut_cost(self, layout: Layout, tiles: Tiles, parts: int) -> float:
+        """Return the predicted cycles of an operator that is computed in parts, and what its bytes on the bus cost."""
+        network, config = self.network, self.network.config
+        operator, plan, work = tiles.operator, layout.plan, layout.work
+        rows = [high - low for low, high in (plan.rows(operator.output.name, stripe) for stripe in range(plan.stripes)) if high > low]
+        each = 1 if operator.kind in (Kind.DEPTHWISE, Kind.MAX) else parts  # parts of a product gather the same windows again
+        compute = sum(max(network.operator_cycles(operator, number), each * network.gather_cycles(operator, number)) for number in rows)
+        compute += parts * len(rows) * CHUNK_OVERHEAD
+        moved = sum(chunk.weight_bytes for chunk in network.chunks[operator.name])
+        for name in (*work.loaded, *work.stored):
+            tensor = network.tensors[name]
+            times = 1 if tiles.is_cut(name) or plan.stripes == 1 else parts
+            moved += times * tensor.planes(config.group_size) * tensor.pixels * config.group_size
+        bus = moved / config.beat_bytes
+        start = sum(network.load_cycles(name, plan.ends[name][0]) / (parts if tiles.is_cut(name) else 1) for name in work.loaded)
+        start += network.load_cycles(operator.output.name, rows[-1]) / parts
+        is_ahead = tiles.copies == 2 or plan.stripes > 1
+        return (max(compute, bus) if is_ahead else compute + bus) + BUS_WEIGHT * bus + start
 
     def layout(self, work: Work, stripes: int, is_ahead: bool) -> Layout:
         """Return some work in stripes."""

@@ -34,7 +34,12 @@ def check_segments(network: Plan, segments: list[Segment], capacity: int) -> Non
     assert segments[-1].end == len(network.operators)
     for segment in segments:
         assert segment.loaded <= memory
-        own = {name: network.words(name, rows) for name, rows in segment.plan.rings.items() if segment.plan.homes[name] == name}
+        tiles = segment.tiles
+        own = {
+            name: tiles.words(network, name) if tiles else network.words(name, rows)
+            for name, rows in segment.plan.rings.items()
+            if segment.plan.homes[name] == name
+        }
         if segment.parts == 1:
             assert sum(on_chip.values()) + sum(own.values()) <= capacity
         for operator in network.operators[segment.first : segment.end]:
@@ -116,7 +121,7 @@ def test_a_global_average_in_parts() -> None:
 
 
 def test_what_does_not_fit() -> None:
-    message = "conv0: does not fit the activation buffer of 16384 words in any way; choose a larger configuration or a smaller image"
+    message = "conv1: does not fit the activation buffer of 16384 words in any way; choose a larger configuration or a smaller image"
     with pytest.raises(CompileError, match=f"^{re.escape(message)}$"):
         choose_segments(chain(), 100)
 
