@@ -76,9 +76,8 @@ class Plan:
     def split(self) -> set[str]:
         """Tensors whose even columns shall lie before the odd ones.
 
-        Windows two columns apart meet in half of the banks. That costs time where each of them is used once, in pooling and depthwise
-        convolution, and where a product begins; it does not where the even columns are neighbours. An operator computes those of its
-        result first, then the others, which for a product must not leave more lanes empty.
+        Windows two columns apart meet in half of the banks, where even columns are neighbours they do not. An operator computes those of
+        its result first, then the others, which may leave more lanes empty. So both ways are counted.
         """
         return {operator.output.name for operator in self.operators if self.is_split(operator)}
 
@@ -88,13 +87,14 @@ class Plan:
         consumers = [other for other in self.operators if output.name in other.inputs]
         if not consumers or operator.kind is Kind.PLANES or operator.residual is not None or output.width % 2:
             return False
-        fills = output.height * (output.width // 2) % self.config.columns == 0
-        return all(
-            other.residual != output.name
-            and other.window.stride[1] == 2
-            and (other.kind in (Kind.MAX, Kind.DEPTHWISE) or (other.kind is Kind.PRODUCT and other.window.kernel[1] > 1 and fills))
-            for other in consumers
+        if any(other.residual == output.name or other.window.stride[1] != 2 or other.kind is Kind.PLANES for other in consumers):
+            return False
+        whole, halves = (
+            self.chunk_cycles(operator, output.height, 1, phases)
+            + sum(self.chunk_cycles(other, other.output.height, phases, 1) for other in consumers)
+            for phases in (1, 2)
         )
+        return halves < whole
 
     def resident(self, index: int, state: frozenset[str]) -> list[str]:
         """Return the tensors that lie on chip before operator ``index`` when those of ``state`` lie in memory."""
@@ -135,34 +135,40 @@ class Plan:
         operator = self.operators[index]
         return self.whole_words({*self.resident(index, frozenset()), operator.source.name, operator.output.name}) > capacity
 
-    def lanes(self, operator: Operator, rows: int) -> tuple[Lanes, int]:
-        """Return the walk that computes some rows of an operator's result, and how many EXECUTEs go it."""
-        source_phases, output_phases = (2 if name in self.split else 1 for name in (operator.source.name, operator.output.name))
-        lanes = source_lanes(
+    def phases(self, operator: Operator) -> tuple[int, int]:
+        """Return 2 for source and output where their even columns lie before the odd ones, else 1."""
+        return 2 if operator.source.name in self.split else 1, 2 if operator.output.name in self.split else 1
+
+    def lanes(self, operator: Operator, rows: int, source_phases: int, output_phases: int) -> Lanes:
+        """Return the walk that computes some rows of an operator's result."""
+        source = operator.source
+        return source_lanes(
             operator,
             0,
             rows,
             group=self.config.group_size,
-            pitch=self.pitch(operator.source.name, operator.source.height),
-            line=operator.source.width,
+            pitch=self.pitch(source.name, source.height),
+            line=source.width,
             source_phases=source_phases,
             output_phases=output_phases,
         )
-        return lanes, output_phases
 
     def gather_cycles(self, operator: Operator, rows: int) -> int:
         """Return the cycles in which the windows of some rows of an operator's result are gathered once."""
-        lanes, phases = self.lanes(operator, rows)
-        return phases * max(window_cycles(operator, chunk, lanes, self.config) for chunk in self.chunks[operator.name])
+        phases = self.phases(operator)
+        lanes = self.lanes(operator, rows, *phases)
+        return phases[1] * max(window_cycles(operator, chunk, lanes, self.config) for chunk in self.chunks[operator.name])
+
+    def chunk_cycles(self, operator: Operator, rows: int, source_phases: int, output_phases: int) -> int:
+        """Return the predicted cycles of an operator's EXECUTEs for some rows of its result."""
+        lanes = self.lanes(operator, rows, source_phases, output_phases)
+        return sum(execute_cycles(operator, chunk, lanes, output_phases, self.config) for chunk in self.chunks[operator.name])
 
     def operator_cycles(self, operator: Operator, rows: int) -> int:
-        """Return the predicted cycles of an operator's EXECUTEs for some rows of its result."""
+        """Return `chunk_cycles`, with columns as they lie."""
         key = operator.name, rows
         if key not in self.known_cycles:
-            lanes, phases = self.lanes(operator, rows)
-            self.known_cycles[key] = sum(
-                execute_cycles(operator, chunk, lanes, phases, self.config) for chunk in self.chunks[operator.name]
-            )
+            self.known_cycles[key] = self.chunk_cycles(operator, rows, *self.phases(operator))
         return self.known_cycles[key]
 
     def parts(self, operator: Operator, tiles: int) -> list[Chunk]:

@@ -32,6 +32,10 @@ LOAD_GAP = 10
 STORE_LATENCY = 15
 STORE_END = MEMORY_LATENCY + 10
 
+#: Bursts that are under way at a time, in either direction, and cycles that one is under way for beyond its beats.
+BURSTS = 16
+BURST_LATENCY = MEMORY_LATENCY + 8
+
 #: STOREs that are under way at a time.
 STORES_AHEAD = 4
 
@@ -96,14 +100,15 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
                 if len(ends) >= LOADS_AHEAD:
                     start = max(start, ends[-LOADS_AHEAD])
                 begin = max(loader, start + LOAD_LATENCY)
-                loader = max(begin + command.cycles, bus.take(begin, beats(command, config)))
+                loader = max(begin + command.cycles, bus.take(begin, beats(command, config)), begin + burst_cycles(command))
                 end = loader + LOAD_END
                 loader += LOAD_GAP
                 free[Opcode.LOAD] = start
             case Opcode.STORE:
                 if len(ends) >= STORES_AHEAD:
                     start = max(start, ends[-STORES_AHEAD])
-                sent = max(start + STORE_LATENCY + command.cycles, bus.take(start + STORE_LATENCY, beats(command, config)))
+                begin = start + STORE_LATENCY
+                sent = max(begin + command.cycles, bus.take(begin, beats(command, config)), begin + burst_cycles(command))
                 end = sent + STORE_END
                 free[Opcode.STORE] = max(start, sent - STORE_LATENCY)
         ends.append(max(end, ends[-1] if ends else 0))
@@ -114,6 +119,11 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
 def beats(command: Emitted, config: Config) -> int:
     """Return the cycles for which a LOAD or STORE has the bus."""
     return command.fields.get("rows", 1) * -(-command.fields.get("row_bytes", 0) // config.beat_bytes)
+
+
+def burst_cycles(command: Emitted) -> int:
+    """Return the cycles that a LOAD or STORE takes at least for its bursts: those of short rows end before the first is answered."""
+    return max(0, command.fields.get("rows", 1) - BURSTS) * BURST_LATENCY // BURSTS
 
 
 def recent(count: int, issued: int) -> int:

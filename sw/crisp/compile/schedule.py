@@ -1,6 +1,7 @@
 """Schedule: segments to commands. Gives every tensor its place on chip and in memory, and writes the command stream."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -222,14 +223,19 @@ class Scheduler:
                 self.compute_tiles(segment, segment.tiles)
                 self.release(segment, temporary)
                 continue
+            if segment.parts > 1:
+                self.compute_parts(segment)
+                self.release(segment, temporary)
+                continue
             for stripe in range(segment.plan.stripes):
-                if segment.parts > 1:
-                    self.compute_parts(segment)
-                    continue
+                done = self.begin(segment) if stripe == 0 and segment.first == 0 else 0
                 for name in sorted(segment.loaded):
-                    self.load_rows(name, *segment.plan.rows(name, stripe))
+                    low, high = segment.plan.rows(name, stripe)
+                    self.load_rows(name, low if not done else self.network.operators[0].last_row(done), high)
                 for operator in self.network.operators[segment.first : segment.end]:
                     low, high = segment.plan.rows(operator.output.name, stripe)
+                    if operator is self.network.operators[0]:
+                        low += done
                     if high > low:
                         for chunk in self.network.chunks[operator.name]:
                             self.compute(operator, chunk, low, high)
@@ -237,6 +243,25 @@ class Scheduler:
                             self.store_rows(operator.output.name, low, high)
             self.release(segment, temporary)
         self.stream.end()
+
+    def begin(self, segment: Segment) -> int:
+        """Write the commands of the first few rows of a network, so that the array need not wait for a whole stripe; return how many rows.
+
+        Of an image that is cut into patches only, since a word of those takes a cycle, and where a few rows leave no lane empty.
+        """
+        operator = self.network.operators[0]
+        (chunk, *more), name = self.network.chunks[operator.name], operator.output.name
+        if operator.patches is None or more or len(segment.loaded) > 1:
+            return 0
+        width = operator.output.width // self.homes[name].phases
+        rows = self.config.columns // math.gcd(width, self.config.columns)
+        if 2 * rows > segment.plan.ends[name][0]:
+            return 0
+        self.load_rows(operator.source.name, 0, operator.last_row(rows))
+        self.compute(operator, chunk, 0, rows)
+        if name in segment.stored:
+            self.store_rows(name, 0, rows)
+        return rows
 
     def compute_parts(self, segment: Segment) -> None:
         """Write the commands of a segment of one operator whose source is too large, some planes at a time."""
