@@ -72,11 +72,12 @@ def compile_model(
     output: Annotated[Path, typer.Option("--output", "-o", help="Program file to write.")] = Path("model.crisp"),
     config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML file.")] = "default",
     block: Annotated[int | None, typer.Option(help="Side of the blocks of weights that may be absent; default asks the model.")] = None,
+    batch: Annotated[int, typer.Option(help="Images that a run computes.")] = 1,
 ) -> None:
     """Compile a quantized model to a program for the machine."""
     from crisp.compile.command import CompileOptions, compile_file
 
-    compile_file(CompileOptions(model=model, output=output, config=config, block=block), wide_console())
+    compile_file(CompileOptions(model=model, output=output, config=config, block=block, batch=batch), wide_console())
 
 
 @app.command()

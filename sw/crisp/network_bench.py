@@ -262,9 +262,9 @@ def least_bytes(compilation: Compilation) -> int:
     indices nor scales nor commands.
     """
     plan = compilation.plan
-    weighted = [operator for operator in plan.operators if operator.kind in (Kind.PRODUCT, Kind.DEPTHWISE) and operator.macs]
-    weights = sum(len(share.steps) for operator in weighted for chunk in plan.chunks[operator.name] for share in chunk.shares)
-    return weights + sum(tensor.pixels * tensor.channels for tensor in (plan.source, plan.operators[-1].output))
+    weighted = {op.report_name: op.name for op in plan.operators if op.kind in (Kind.PRODUCT, Kind.DEPTHWISE) and op.macs}
+    weights = sum(len(share.steps) for name in weighted.values() for chunk in plan.chunks[name] for share in chunk.shares)
+    return weights + sum(tensor.pixels * tensor.channels for tensor in (*plan.sources, *plan.outputs))
 
 
 def compulsory_bytes(compilation: Compilation) -> int:
@@ -275,7 +275,7 @@ def compulsory_bytes(compilation: Compilation) -> int:
     """
     plan = compilation.plan
     group, room = plan.config.group_size, plan.config.activation_words
-    inner = [operator.output for operator in plan.operators[:-1]]
+    inner = [operator.output for operator in plan.operators if operator.output not in plan.outputs]
     large = [tensor for tensor in inner if tensor.planes(group) * tensor.pixels > room]
     return least_bytes(compilation) + 2 * sum(tensor.pixels * tensor.channels for tensor in large)
 

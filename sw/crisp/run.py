@@ -161,6 +161,11 @@ def read_array(path: Path, tensor: TensorDescriptor) -> np.ndarray:
         raise RunError(f"{path}: must be one array for input {tensor.name}, not an archive; write it with numpy.save")
     if tensor.shape[0] == 1 and array.shape == tensor.shape[1:]:
         array = array[None]
+    if array.shape[1:] == tensor.shape[1:] and 0 < len(array) != tensor.shape[0]:
+        raise RunError(
+            f"{path}: input {tensor.name} must be {tensor.shape[0]} images, the batch that the program is compiled for, not {len(array)}; "
+            f"give as many, or compile with --batch {len(array)}"
+        )
     if array.shape != tensor.shape:
         raise RunError(f"{path}: input {tensor.name} must have shape {tensor.shape} (N, H, W, C), not {array.shape}; transpose it")
     if array.dtype == np.int8:
@@ -186,8 +191,10 @@ def utilization(layer: LayerReport) -> str:
 
 def cycles_table(program: Program, result: RunResult) -> Table:
     """Return a table of all layers."""
+    batch = program.inputs[0].shape[0]
+    images = "" if batch == 1 else f", {batch} images"
     table = Table(
-        title=f"{program.network}, {program.config.rows}x{program.config.columns} array", title_justify="left", box=box.SIMPLE_HEAD
+        title=f"{program.network}, {program.config.rows}x{program.config.columns} array{images}", title_justify="left", box=box.SIMPLE_HEAD
     )
     for heading in ("layer", "operation"):
         table.add_column(heading, no_wrap=True)
@@ -207,7 +214,8 @@ def summary(program: Program, result: RunResult, equal: bool | None) -> str:
     """Return a line or two on the whole run."""
     parts = [f"{program.network} on {result.backend}: {result.seconds:.1f} s"]
     if result.cycles is not None:
-        parts.append(f"{result.cycles:,} cycles")
+        batch = program.inputs[0].shape[0]
+        parts.append(f"{result.cycles:,} cycles" + ("" if batch == 1 else f", {result.cycles // batch:,} an image"))
         parts.append(f"{result.counters['bytes_read']:,} bytes read, {result.counters['bytes_written']:,} written")
     if equal is not None:
         parts.append("every bit equals the golden machine's" if equal else "DIFFERS from the golden machine")
@@ -219,6 +227,7 @@ def describe_run(program: Program, result: RunResult, equal: bool | None) -> dic
     return {
         "name": "run",
         "network": program.network,
+        "batch": program.inputs[0].shape[0],
         "config": dataclasses.asdict(program.config),
         "backend": result.backend,
         "seconds": round(result.seconds, 3),

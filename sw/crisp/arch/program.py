@@ -29,7 +29,7 @@ __all__ = ["PROGRAM_HEADER", "PROGRAM_SECTION", "LayerInfo", "Program", "Section
 MAGIC = b"\x89CRISP\r\n"
 
 #: Raised whenever older readers would misread a file.
-VERSION = 1
+VERSION = 2
 
 #: Sections, and windows, begin at and are filled to multiples of this.
 ALIGNMENT = 64
@@ -462,7 +462,8 @@ def read_meta(data: bytes, digest: int) -> dict[str, Any]:
 
 def read_tensor(values: Any, place: str) -> TensorDescriptor:
     """Return the descriptor that a part of META holds."""
-    fields = take(values, place, name=str, shape=list, scale=float, zero_point=int, layout=str, group_size=int, stride=int, offset=int)
+    integers = dict.fromkeys(("zero_point", "group_size", "stride", "offset", "interleave"), int)
+    fields = take(values, place, name=str, shape=list, scale=float, layout=str, **integers)
     layouts = [layout.value for layout in Layout]
     if fields["layout"] not in layouts:
         raise ProgramError(f"{place}: layout must be one of {', '.join(layouts)}, not {fields['layout']!r}; compile it again")

@@ -35,10 +35,12 @@ window's begin. All windows are filled up to multiples of {ALIGNMENT} bytes.
 | `info` | anything else, such as seeds |
 
 A tensor is int8, N x H x W x C, and stands for real values `scale` x (integer - `zero_point`). It has `name`, `shape`, `scale`,
-`zero_point`, `layout`, `group_size` (M), `stride` and `offset`, its first byte in the window.
+`zero_point`, `layout`, `group_size` (M), `stride`, `offset`, its first byte in the window, and `interleave`. A program computes all N
+images in one run.
 
 - `layout` = `planes`: for each image and each M channels a plane, H x W words of M bytes, row after row; `stride` bytes from plane to
-  plane. Channels beyond C are 0.
+  plane. Channels beyond C are 0. Where `interleave` is not 1, so many images, one after the other in N, have planes together: a pixel has a
+  word of the first of them, then one of the second, and so on. So H x W x `interleave` words make a plane.
 - `layout` = `rows`: for each image and each of its rows W x C bytes; `stride` bytes from row to row.
 
 """

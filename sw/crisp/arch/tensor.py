@@ -18,7 +18,8 @@ class Layout(enum.Enum):
 
     PLANES = "planes"
     """For each image and each M channels a plane of H x W words of M bytes, ``stride`` bytes apart; channels beyond C are 0.
-    So an activation buffer's planes are loaded and stored."""
+    So an activation buffer's planes are loaded and stored. Where ``interleave`` images lie together, they share their planes, and a pixel
+    has a word of each of them, one after the other."""
     ROWS = "rows"
     """For each image and each of its rows W x C bytes, ``stride`` bytes apart. So a LOAD of PATCHES wants it."""
 
@@ -45,6 +46,8 @@ class TensorDescriptor:
         Bytes from one plane, or row, to the next.
     offset : int
         First byte in the window.
+    interleave : int
+        Images that share their planes, as many as divide N; 1 where each has its own.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class TensorDescriptor:
     group_size: int
     stride: int
     offset: int = 0
+    interleave: int = 1
 
     def __post_init__(self) -> None:
         sizes = (*self.shape,)
@@ -71,6 +75,10 @@ class TensorDescriptor:
             raise ProgramError(f"{self.name}: zero_point must be in -128..127, not {self.zero_point}")
         if self.group_size < 1:
             raise ProgramError(f"{self.name}: group_size must be at least 1, not {self.group_size}")
+        if self.interleave < 1 or self.shape[0] % self.interleave:
+            raise ProgramError(f"{self.name}: interleave must divide the {self.shape[0]} images, not {self.interleave}")
+        if self.interleave > 1 and self.layout is Layout.ROWS:
+            raise ProgramError(f"{self.name}: interleave must be 1 where the layout is rows, not {self.interleave}")
         if self.stride < self.row_bytes:
             raise ProgramError(f"{self.name}: stride must be at least the {self.row_bytes} bytes that it spans, not {self.stride}")
         if self.offset < 0:
@@ -85,12 +93,12 @@ class TensorDescriptor:
     def row_bytes(self) -> int:
         """Bytes that are used of each ``stride``."""
         _, height, width, channels = self.shape
-        return height * width * self.group_size if self.layout is Layout.PLANES else width * channels
+        return height * width * self.interleave * self.group_size if self.layout is Layout.PLANES else width * channels
 
     @property
     def rows(self) -> int:
         """How many times ``stride``: planes, or rows, of all images."""
-        return self.shape[0] * (self.planes if self.layout is Layout.PLANES else self.shape[1])
+        return self.shape[0] // self.interleave * (self.planes if self.layout is Layout.PLANES else self.shape[1])
 
     @property
     def num_bytes(self) -> int:
@@ -117,6 +125,11 @@ class TensorDescriptor:
         ProgramError
             When ``array`` has another shape or type, or the window is too small.
         """
+        if array.dtype == np.int8 and array.shape[1:] == self.shape[1:] and 0 < len(array) != self.shape[0]:
+            raise ProgramError(
+                f"{self.name}: must be {self.shape[0]} images, the batch that the program is compiled for, not {len(array)}; "
+                f"give as many, or compile with --batch {len(array)}"
+            )
         if array.dtype != np.int8 or array.shape != self.shape:
             raise ProgramError(f"{self.name}: must be int8 of shape {self.shape}, not {array.dtype} of shape {array.shape}")
         batch, height, width, channels = self.shape
@@ -127,7 +140,8 @@ class TensorDescriptor:
             return
         padded = np.zeros((batch, height * width, self.planes * self.group_size), np.int8)
         padded[:, :, :channels] = array.reshape(batch, height * width, channels)
-        words = padded.reshape(batch, height * width, self.planes, self.group_size).transpose(0, 2, 1, 3)
+        parted = padded.reshape(-1, self.interleave, height * width, self.planes, self.group_size)
+        words = parted.transpose(0, 3, 2, 1, 4)  # images together, plane, pixel, image, channel
         lines[:, : self.row_bytes] = words.reshape(self.rows, self.row_bytes).view(np.uint8)
 
     def read(self, window: np.ndarray) -> np.ndarray:
@@ -142,7 +156,7 @@ class TensorDescriptor:
         lines = self._lines(window)[:, : self.row_bytes].view(np.int8)
         if self.layout is Layout.ROWS:
             return lines.reshape(self.shape).copy()
-        words = lines.reshape(batch, self.planes, height * width, self.group_size).transpose(0, 2, 1, 3)
+        words = lines.reshape(-1, self.planes, height * width, self.interleave, self.group_size).transpose(0, 3, 2, 1, 4)
         whole = words.reshape(batch, height, width, self.planes * self.group_size)
         return np.ascontiguousarray(whole[:, :, :, :channels])
 

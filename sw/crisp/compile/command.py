@@ -31,18 +31,22 @@ class CompileOptions:
         Preset or TOML file of the hardware.
     block : int, optional
         B of the pattern that weights are looked through for; by default what the model's metadata say.
+    batch : int
+        Images that a run computes.
     """
 
     model: Path
     output: Path
     config: str = "default"
     block: int | None = None
+    batch: int = 1
 
     @property
     def command(self) -> str:
         """The command line that repeats this."""
         block = "" if self.block is None else f" --block {self.block}"
-        return f"crisp compile {self.model} --config {self.config}{block} --output {self.output}"
+        batch = "" if self.batch == 1 else f" --batch {self.batch}"
+        return f"crisp compile {self.model} --config {self.config}{block}{batch} --output {self.output}"
 
 
 def compile_file(options: CompileOptions, console: Console) -> Program:
@@ -51,7 +55,7 @@ def compile_file(options: CompileOptions, console: Console) -> Program:
     Raises
     ------
     CompileError
-        When the model cannot be read, has nodes that the machine does not have, or does not fit it.
+        When the model cannot be read, has nodes that the machine does not have, or does not fit it, or the batch is none.
     ConfigError
         When the configuration is none.
     """
@@ -59,7 +63,7 @@ def compile_file(options: CompileOptions, console: Console) -> Program:
     network = import_onnx(options.model, config, block=options.block)
     if network.image is None:
         raise CompileError(f"{network.name}: a network must know its images to be compiled")
-    program = compile_network(network, config, network.image, info={"command": options.command})
+    program = compile_network(network, config, network.image, batch=options.batch, info={"command": options.command})
     program.save(options.output)
     console.print(layers_table(program, network))
     console.print(
@@ -71,7 +75,11 @@ def compile_file(options: CompileOptions, console: Console) -> Program:
 
 def layers_table(program: Program, network: Network) -> Table:
     """Return a table of all layers: what they compute, how dense they are, and how long they should take."""
-    table = Table(title=f"{program.network} for {program.config.rows}x{program.config.columns}", title_justify="left", box=box.SIMPLE_HEAD)
+    batch = program.inputs[0].shape[0]
+    images = "" if batch == 1 else f", {batch} images"
+    table = Table(
+        title=f"{program.network} for {program.config.rows}x{program.config.columns}{images}", title_justify="left", box=box.SIMPLE_HEAD
+    )
     for heading in ("layer", "operation"):
         table.add_column(heading, no_wrap=True)
     for heading in ("MACs", "density", "predicted cycles"):

@@ -8,21 +8,25 @@ from crisp.arch.program import LayerInfo, Program
 from crisp.arch.tensor import Layout, TensorDescriptor
 from crisp.golden import Network
 
+from .batch import Batch, batch_operators
 from .errors import CompileError
 from .interleave import interleave
-from .operator import Operator
+from .operator import Kind, Operator, Tensor
 from .order import order_operators
 from .plan import Plan
 from .predict import predict
 from .schedule import NoRoom, Scheduler
 from .segments import choose_segments
 from .selection import select_operators
-from .share_out import cut_for_clusters
 
 __all__ = ["Compilation", "compile_network", "schedule_network"]
 
 #: Parts of the activation buffer that are planned with, in turn, until all tensors find a place next to each other.
 CAPACITIES = (1.0, 0.92, 0.85, 0.75, 0.6)
+
+#: Ways to compute several images, in turn, until one fits: the part of the activation buffer in which results of single images may wait for
+#: the others, one in so many words, 0 for none; and whether layers may compute images side by side.
+WAYS = ((16, True), (0, True), (0, False))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +48,9 @@ class Compilation:
     scheduler: Scheduler
 
 
-def compile_network(network: Network, config: Config, image: tuple[int, int, int], *, info: dict[str, Any] | None = None) -> Program:
+def compile_network(
+    network: Network, config: Config, image: tuple[int, int, int], *, batch: int = 1, info: dict[str, Any] | None = None
+) -> Program:
     """Compile a network for images of one size.
 
     Parameters
@@ -55,110 +61,149 @@ def compile_network(network: Network, config: Config, image: tuple[int, int, int
         The machine.
     image : tuple of int
         Height, width and channels of the input.
+    batch : int
+        Images that a run computes.
     info : dict, optional
         What the program shall remember, such as seeds, as JSON has it.
 
     Raises
     ------
     CompileError
-        When a layer cannot run on the machine, or does not fit it; names layer, rule and value.
+        When a layer cannot run on the machine, or does not fit it, or the batch is none; names layer, rule and value.
     """
-    return schedule_network(network, config, image, info=info).program
+    return schedule_network(network, config, image, batch=batch, info=info).program
 
 
-def schedule_network(network: Network, config: Config, image: tuple[int, int, int], *, info: dict[str, Any] | None = None) -> Compilation:
+def schedule_network(
+    network: Network, config: Config, image: tuple[int, int, int], *, batch: int = 1, info: dict[str, Any] | None = None
+) -> Compilation:
     """Compile as `compile_network` does, and return what was decided as well."""
     source, operators = select_operators(network, image, config)
     operators = order_operators(operators)
-    tensors = {source.name: source}
-    for operator in operators:
+    missing = ""
+    for room, is_joined in WAYS if batch > 1 else WAYS[:1]:
+        images = batch_operators(source, operators, batch, config, room=config.activation_words // room if room else 0, is_joined=is_joined)
+        plan = make_plan(images, config)
+        for share in CAPACITIES:
+            try:
+                scheduler = Scheduler(plan, choose_segments(plan, int(config.activation_words * share)))
+                scheduler.run()
+                scheduler.stream.commands = interleave(scheduler.stream.commands, config)
+            except NoRoom as error:
+                missing = (
+                    f"{error}: finds no room in the activation buffer of {config.activation_words} words; choose a larger configuration"
+                )
+            except CompileError as error:
+                missing = str(error)
+                break
+            else:
+                return Compilation(assemble(network, batch, plan, scheduler, info or {}), plan, scheduler)
+    raise CompileError(missing)
+
+
+def make_plan(images: Batch, config: Config) -> Plan:
+    """Return what is planned with."""
+    tensors = {source.name: source for source in images.sources}
+    for operator in images.operators:
         tensors |= {operator.source.name: operator.source, operator.output.name: operator.output}
-    plan = Plan(operators, {operator.name: cut_for_clusters(operator, config) for operator in operators}, source, tensors, config)
-    for share in CAPACITIES:
-        scheduler = Scheduler(plan, choose_segments(plan, int(config.activation_words * share)))
-        try:
-            scheduler.run()
-            scheduler.stream.commands = interleave(scheduler.stream.commands, config)
-            break
-        except NoRoom as error:
-            missing = str(error)
-    else:
-        raise CompileError(
-            f"{missing}: finds no room in the activation buffer of {config.activation_words} words; choose a larger configuration"
-        )
-    program = assemble(network, plan, scheduler, info or {})
-    return Compilation(program, plan, scheduler)
+    return Plan(images.operators, images.chunks, images.sources, images.outputs, tensors, config, images.parked, images.bounds)
 
 
-def assemble(network: Network, plan: Plan, scheduler: Scheduler, info: dict[str, Any]) -> Program:
+def assemble(network: Network, batch: int, plan: Plan, scheduler: Scheduler, info: dict[str, Any]) -> Program:
     """Put a program together."""
     config = plan.config
-    names = [operator.name for operator in plan.operators]
-    cycles = dict.fromkeys(names, 0)
+    # A layer is an operator, or those that compute it for one image each.
+    titles: dict[str, list[Operator]] = {}
+    for operator in plan.operators:
+        titles.setdefault(operator.report_name, []).append(operator)
+    places = {title: number for number, title in enumerate(titles)}
+    numbers = {operator.name: places[operator.report_name] for operator in plan.operators}
+    cycles = dict.fromkeys(places.values(), 0)
     # A tensor is loaded for the operator that needs it first and stored by the one that computes it.
-    numbers = {name: number for number, name in enumerate(names)}
-    for number, operator in reversed(list(enumerate(plan.operators))):
+    for operator in reversed(plan.operators):
         for name in operator.inputs:
-            numbers.setdefault(name, number)
-    numbers["end"] = len(names) - 1
+            numbers.setdefault(name, places[operator.report_name])
+    numbers |= {operator.output.name: places[operator.report_name] for operator in plan.operators}
+    numbers["end"] = numbers[plan.operators[-1].name]
     # A layer's cycles are those from the end of what was computed before it to the end of its own.
     timings = predict(scheduler.stream.commands, config)
     before = 0
     for command, timing in zip(scheduler.stream.commands, timings, strict=True):
         if command.opcode is Opcode.EXECUTE:
-            cycles[command.label] += timing.end - before
+            cycles[numbers[command.label]] += timing.end - before
             before = timing.end
     size = sum(word.num_bytes for word in (scheduler.stream.words[command.opcode] for command in scheduler.stream.commands))
     offset = -(-size // 64) * 64
-    output = plan.operators[-1].output
-    source, is_cut = plan.source, any(operator.patches is not None for operator in plan.operators)
-    # Planes of one pixel lie side by side, which is one row of all channels.
-    layouts = {tensor.name: Layout.ROWS if tensor.pixels == 1 else Layout.PLANES for tensor in (source, output)}
-    strides = {tensor.name: scheduler.places[tensor.name].stride for tensor in (source, output)}
-    for tensor in (source, output):
-        if tensor.pixels == 1:
-            strides[tensor.name] = -(-tensor.planes(config.group_size) * config.group_size // config.beat_bytes) * config.beat_bytes
-    if is_cut:
-        layouts[source.name] = Layout.ROWS
+    is_cut = any(operator.patches is not None for operator in plan.operators)
     return Program(
         network=network.name,
         config=config,
         commands=scheduler.commands(offset),
         constants=bytes(scheduler.constants.data),
         inputs=(
-            TensorDescriptor(
-                name=source.name,
-                shape=(1, source.height, source.width, source.channels),
+            describe_tensor(
+                plan.sources[0],
+                batch,
+                config,
+                scheduler.places[plan.sources[0].name].stride,
+                is_cut,
+                name=network.input_name,
                 scale=network.input_scale,
                 zero_point=network.input_zero_point,
-                layout=layouts[source.name],
-                group_size=config.group_size,
-                stride=strides[source.name],
             ),
         ),
         outputs=(
-            TensorDescriptor(
-                name=output.name,
-                shape=(1, output.height, output.width, output.channels),
+            describe_tensor(
+                plan.outputs[0],
+                batch,
+                config,
+                scheduler.places[plan.outputs[0].name].stride,
+                name=network.nodes[-1].name,
                 scale=network.output_scale,
                 zero_point=network.output_zero_point,
-                layout=layouts[output.name],
-                group_size=config.group_size,
-                stride=strides[output.name],
             ),
         ),
         scratch_bytes=scheduler.scratch_bytes,
         layers=tuple(
-            LayerInfo(name=operator.name, operation=describe(operator), macs=operator.macs, predicted_cycles=cycles[operator.name])
-            for operator in plan.operators
+            LayerInfo(
+                name=title,
+                operation=describe(operators[0]),
+                macs=sum(operator.macs for operator in operators),
+                predicted_cycles=cycles[places[title]],
+            )
+            for title, operators in titles.items()
         ),
         command_layers=tuple(numbers[command.label] for command in scheduler.stream.commands),
         info={**info, "predicted_cycles": timings[-1].end},
     )
 
 
+def describe_tensor(
+    tensor: Tensor, batch: int, config: Config, stride: int, is_cut: bool = False, *, name: str, scale: float, zero_point: int
+) -> TensorDescriptor:
+    """Describe an input or output of ``batch`` images, of which ``tensor`` has the first.
+
+    Planes of one pixel lie side by side, which is one row of all channels. An image that is cut into patches lies row by row.
+    """
+    is_row = tensor.pixels == 1
+    if is_row:
+        stride = -(-tensor.planes(config.group_size) * config.group_size // config.beat_bytes) * config.beat_bytes
+    return TensorDescriptor(
+        name=name,
+        shape=(batch, tensor.height, tensor.width // tensor.images, tensor.channels),
+        scale=scale,
+        zero_point=zero_point,
+        layout=Layout.ROWS if is_row or is_cut else Layout.PLANES,
+        group_size=config.group_size,
+        stride=stride,
+        interleave=tensor.images,
+    )
+
+
 def describe(operator: Operator) -> str:
     """Return what an operator computes, in a few words."""
     height, width = operator.window.kernel
+    if operator.kind is Kind.MAX and operator.image is not None:
+        return "images side by side"
     added = " + add" if operator.residual is not None else ""
     return f"{operator.kind.name.lower()} {height}x{width}{added}"

@@ -70,8 +70,12 @@ def source_lanes(
         The first of them.
     """
     if operator.kind is Kind.PLANES:
-        planes = operator.source.planes(group)
-        return Lanes(pixels=planes, width=planes, step=pitch, row_step=0)
+        planes, images = operator.source.planes(group), operator.source.images
+        if operator.output.images == 1:
+            return Lanes(pixels=planes, width=planes, step=pitch, row_step=0)
+        return Lanes(pixels=planes * images, width=images, step=1, row_step=pitch)
+    if operator.image is not None:  # each pixel is a row, between which those of the other images lie
+        return Lanes(pixels=(end - first) * operator.source.width, width=1, step=1, row_step=1)
     width = operator.output.width // output_phases
     (stride_y, stride_x), (padding_y, padding_x) = operator.window.stride, operator.window.padding
     rows = -(-(end - first) // operator.row_step)

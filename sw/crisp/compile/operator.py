@@ -9,25 +9,31 @@ import numpy as np
 from crisp.arch import ProductLayer
 from crisp.golden import Add, Window
 
-__all__ = ["Kind", "Operator", "Patches", "Tensor"]
+__all__ = ["FARTHEST", "Kind", "Operator", "Patches", "Tensor"]
+
+#: Columns that a word RUN can tell.
+FARTHEST = 127
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """Activations of one image.
+    """Activations of one image, or of several side by side.
 
     Parameters
     ----------
     name : str
-        Name, that of the node which computes it.
+        Name, that of the operator which computes it.
     height, width, channels : int
-        Size.
+        Size; columns of all images together.
+    images : int
+        Images: of the k-th, column x is column ``x * images + k``.
     """
 
     name: str
     height: int
     width: int
     channels: int
+    images: int = dataclasses.field(default=1, repr=False)
 
     @property
     def pixels(self) -> int:
@@ -74,7 +80,7 @@ class Operator:
     Parameters
     ----------
     name : str
-        Name of the node whose result this computes.
+        Name of the node whose result this computes, and of a batch for which image.
     kind : Kind
         How the array is used.
     source : Tensor
@@ -103,6 +109,13 @@ class Operator:
         Products of the layer if it were dense, without padding.
     kept_macs : int
         Those of them that the pattern keeps.
+    image : int, optional
+        Which of the output's images this computes, from a source of that image alone; none where it computes all of them. A copy, or
+        `Kind.PLANES`.
+    onto : str, optional
+        Name of the tensor that has the images before that one: the output lies in its place.
+    title : str
+        Name in reports, one for all images; empty where it is the operator's.
     """
 
     name: str
@@ -120,11 +133,30 @@ class Operator:
     patches: Patches | None = None
     macs: int = 0
     kept_macs: int = 0
+    image: int | None = None
+    onto: str | None = None
+    title: str = ""
+
+    @property
+    def report_name(self) -> str:
+        """Name in reports, one for all images."""
+        return self.title or self.name
+
+    @property
+    def beside(self) -> str | None:
+        """Name of the tensor whose words are needed where those of the result are written: what is added, or written onto."""
+        return self.residual if self.onto is None else self.onto
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that this reads."""
-        return (self.source.name,) if self.residual is None else (self.source.name, self.residual)
+        """Names of the tensors that this reads, or writes onto."""
+        return (self.source.name,) if self.beside is None else (self.source.name, self.beside)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether no window reaches beyond the image, so that taps may be further away than rows and columns of a word RUN can tell."""
+        no_border = self.window.borders == ((0, 0), (0, 0)) and self.row_step == 1
+        return no_border and max(column for _, column in self.taps) > FARTHEST
 
     @cached_property
     def column(self) -> tuple[int, int, int]:
@@ -151,7 +183,7 @@ class Operator:
     def first_needed(self, name: str, start: int) -> int:
         """Return the first row of ``name``, which this reads, that output rows from ``start`` on need."""
         rows = [self.first_row(start)] if self.source.name == name else []
-        return min([*rows, start] if self.residual == name else rows)
+        return min([*rows, start] if self.beside == name else rows)
 
     @cached_property
     def last_rows(self) -> np.ndarray:
@@ -166,7 +198,7 @@ class Operator:
             return np.zeros_like(starts)
         stride, padding, _ = self.column
         rows = np.clip(starts * stride - padding, 0, self.source.height)
-        return np.minimum(rows, starts) if self.residual == name else rows
+        return np.minimum(rows, starts) if self.beside == name else rows
 
     @property
     def is_copy(self) -> bool:

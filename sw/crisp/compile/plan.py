@@ -25,19 +25,26 @@ class Plan:
         In order.
     chunks : dict
         Chunks of every operator, by its name.
-    source : Tensor
-        The network's input.
+    sources, outputs : tuple of Tensor
+        The network's input and output: of a batch one an image, or several images in each.
     tensors : dict
         All tensors by name.
     config : Config
         The machine.
+    parked : frozenset of str
+        Tensors that go through memory in any case, so that they take no room while other images are computed.
+    bounds : tuple of int
+        Operators at which those of another image begin, or of several: no segment reaches beyond.
     """
 
     operators: Sequence[Operator]
     chunks: dict[str, list[Chunk]]
-    source: Tensor
+    sources: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
     tensors: dict[str, Tensor]
     config: Config
+    parked: frozenset[str] = frozenset()
+    bounds: tuple[int, ...] = ()
     known_cycles: dict[tuple[str, int], int] = dataclasses.field(init=False, default_factory=dict)
     known_stays: dict[tuple[int, int], bool] = dataclasses.field(init=False, default_factory=dict)
     known_parts: dict[tuple[str, int], list[Chunk]] = dataclasses.field(init=False, default_factory=dict)
@@ -46,7 +53,7 @@ class Plan:
     def last_use(self) -> dict[str, int]:
         """Index of the operator that needs each tensor last; one behind the last for the output."""
         last = {name: index for index, operator in enumerate(self.operators) for name in operator.inputs}
-        return {**last, self.operators[-1].output.name: len(self.operators)}
+        return {**last, **{tensor.name: len(self.operators) for tensor in self.outputs}}
 
     @cached_property
     def born(self) -> dict[str, int]:
@@ -58,8 +65,8 @@ class Plan:
         """Tensors whose planes are read side by side, and those in whose place they may lie."""
         odd = {operator.source.name for operator in self.operators if operator.kind is Kind.PLANES}
         for operator in reversed(self.operators):
-            if operator.output.name in odd and operator.residual is not None:
-                odd.add(operator.residual)
+            if operator.output.name in odd and operator.beside is not None:
+                odd.add(operator.beside)
         return odd
 
     @cached_property
@@ -70,7 +77,17 @@ class Plan:
     @cached_property
     def external(self) -> set[str]:
         """Tensors that come from the host: the input, or patches of it."""
-        return {self.source.name} | self.patched
+        return {source.name for source in self.sources} | self.patched
+
+    @cached_property
+    def results(self) -> frozenset[str]:
+        """Tensors that go to the host."""
+        return frozenset(output.name for output in self.outputs)
+
+    @cached_property
+    def partial(self) -> set[str]:
+        """Tensors that have some of their images: they stay on chip until they have all."""
+        return {operator.onto for operator in self.operators if operator.onto is not None}
 
     @cached_property
     def split(self) -> set[str]:
@@ -101,8 +118,16 @@ class Plan:
         return [
             name
             for name in self.tensors
-            if name not in state and name not in self.external and self.born[name] < index <= self.last_use.get(name, -1)
+            if name not in state
+            and name not in self.external
+            and name not in self.results
+            and self.born[name] < index <= self.last_use.get(name, -1)
         ]
+
+    def describe(self, first: int, end: int) -> object:
+        """Return what the segments between two bounds depend on: equal for operators of images that are computed alike."""
+        names = tuple((operator.report_name, operator.onto is None) for operator in self.operators[first:end])
+        return names, self.whole_words(self.resident(first, self.parked))
 
     def row_steps(self, name: str) -> int:
         """Return the rows that a stripe of ``name`` must be a multiple of.
@@ -112,7 +137,7 @@ class Plan:
         """
         tensor = self.tensors[name]
         step = unit = self.operators[self.born[name]].row_step if name in self.born else 1
-        if name not in self.patched and (name in self.external or name == self.operators[-1].output.name):
+        if name not in self.patched and (name in self.external or name in self.results):
             while step < tensor.height and step * tensor.width * self.config.group_size % self.config.beat_bytes:
                 step += unit
         return step
@@ -133,7 +158,8 @@ class Plan:
     def is_tight(self, index: int, capacity: int) -> bool:
         """Tell whether all that is alive around operator ``index`` exceeds ``capacity`` words."""
         operator = self.operators[index]
-        return self.whole_words({*self.resident(index, frozenset()), operator.source.name, operator.output.name}) > capacity
+        alive = {*self.resident(index, self.parked), operator.source.name, operator.output.name}
+        return self.whole_words(alive - {operator.onto}) > capacity
 
     def phases(self, operator: Operator) -> tuple[int, int]:
         """Return 2 for source and output where their even columns lie before the odd ones, else 1."""
@@ -173,7 +199,7 @@ class Plan:
 
     def parts(self, operator: Operator, tiles: int) -> list[Chunk]:
         """Return the chunks of an operator when none may have more than ``tiles`` row tiles."""
-        key = operator.name, tiles
+        key = operator.report_name, tiles
         if key not in self.known_parts:
             self.known_parts[key] = cut(operator, self.config, self.chunks[operator.name][0].spread, tiles)
         return self.known_parts[key]

@@ -119,23 +119,28 @@ class Scheduler:
         size = tensor.height * line * self.group
         return size if tensor.pixels == 1 else align(size, self.config.beat_bytes)
 
+    def image_bytes(self, tensor: Tensor, stride: int) -> int:
+        """Return the bytes from an image, or images side by side, to the next in INPUT or OUTPUT."""
+        size = tensor.planes(self.group) * stride
+        return align(size, self.config.beat_bytes) if tensor.pixels == 1 else size
+
     def place_tensors(self) -> int:
         """Give every tensor that goes through memory its place; return the bytes of SCRATCH."""
         network = self.network
-        source, output = network.source, network.operators[-1].output
-        patches = next((op.source for op in network.operators if op.patches is not None), None)
-        if patches is None:
-            self.places[source.name] = Place(MemoryWindow.INPUT, 0, self.plane_stride(source, source.width), source.width)
-        else:
-            stride = align(source.width * source.channels, self.config.beat_bytes)
-            self.places[source.name] = self.places[patches.name] = Place(MemoryWindow.INPUT, 0, stride, source.width)
+        patches = [op.source.name for op in network.operators if op.patches is not None]
+        for number, source in enumerate(network.sources):
+            stride = align(source.width * source.channels, self.config.beat_bytes) if patches else self.plane_stride(source, source.width)
+            size = source.height * stride if patches else self.image_bytes(source, stride)
+            self.places[source.name] = Place(MemoryWindow.INPUT, number * size, stride, source.width)
+            if patches:
+                self.places[patches[number]] = self.places[source.name]
+        for number, output in enumerate(network.outputs):
+            stride = self.plane_stride(output, output.width)
+            self.places[output.name] = Place(MemoryWindow.OUTPUT, number * self.image_bytes(output, stride), stride, output.width)
         scratch = 0
         for segment in self.segments:
-            for name in sorted(segment.stored):
+            for name in sorted(segment.stored - network.results):
                 tensor = network.tensors[name]
-                if name == output.name:
-                    self.places[name] = Place(MemoryWindow.OUTPUT, 0, self.plane_stride(tensor, tensor.width), tensor.width)
-                    continue
                 # Rows that do not fill words of the bus are moved one by one, so that a stripe may begin at any of them.
                 row_bytes = tensor.width * self.group
                 line = tensor.width if tensor.pixels == 1 else align(row_bytes, self.config.beat_bytes) // self.group
@@ -309,7 +314,7 @@ class Scheduler:
         for start, end in self.pieces(name, low, high, is_cut=operator is not None):
             destination = home.base + home.place(start)
             if operator is not None:
-                image, patches = self.network.source, operator.patches
+                image, patches = self.network.sources[0], operator.patches  # all are of one size
                 assert patches is not None
                 cycles = (end - start) * tensor.width * patches.words
                 self.stream.load(
@@ -471,9 +476,10 @@ class Scheduler:
                 output_phases=output.phases,
                 phase=phase,
             )
-            if operator.kind is Kind.PLANES:
-                lanes = dataclasses.replace(lanes, pixels=source.planes, width=source.planes)  # those that are here
-            walk = self.walk(operator, chunk, source, lanes, low, phase, output.phases)
+            if operator.kind is Kind.PLANES:  # those that are here
+                width = source.planes if operator.output.images == 1 else lanes.width
+                lanes = dataclasses.replace(lanes, pixels=source.planes * operator.source.images, width=width)
+            walk = self.walk(operator, chunk, source, output, lanes, low, phase)
             self.stream.execute(
                 operator.name,
                 reads,
@@ -497,13 +503,17 @@ class Scheduler:
             **chunk.fields,
         }
 
-    def walk(self, operator: Operator, chunk: Chunk, source: Home, lanes: Lanes, low: int, phase: int, phases: int) -> dict[str, int]:
-        """Return the fields that say which pixels see which part of the source; every ``phases``-th column from ``phase`` on."""
-        columns, width = self.config.columns, lanes.width
+    def walk(self, operator: Operator, chunk: Chunk, source: Home, output: Home, lanes: Lanes, low: int, phase: int) -> dict[str, int]:
+        """Return the fields that say which pixels see which part of the source; where columns are split, every other from ``phase`` on."""
+        columns, width, phases = self.config.columns, lanes.width, output.phases
         part = chunk_stride(operator, source)
+        images = operator.output.images
+        step_y = step_x = first_y = first_x = 0
+        height = input_width = 1
         if operator.kind is Kind.PLANES:  # a plane takes the place of a pixel, and so a pixel that of a tap
-            step_y = step_x = first_y = first_x = first_q = 0
-            ring, height, input_width = source.words, 1, 1
+            first_q, ring = 0, source.words
+        elif operator.image is not None:  # each pixel is a row, between which those of the other images lie
+            first_q, ring = source.place(low), source.ring
         else:
             step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1] * phases
             first_y = low // operator.row_step * step_y - operator.window.padding[0]
@@ -513,10 +523,17 @@ class Scheduler:
             first_place = first_x if source.phases == 1 else phase * operator.window.stride[1] // source.phases
             first_q = (first_y * source.width + first_place) % ring
             height, input_width = operator.source.height, source.width
+            if operator.is_inside:
+                step_y = step_x = first_y = first_x = 0
+                height = input_width = 1
         rows, rest = divmod(columns, width)
         wrap_dx, wrap_dq = -width * step_x, lanes.row_step - width * lanes.step
         # Places between the end of a row of results and the next row's begin.
-        gap = 0 if operator.kind is Kind.PLANES else operator.row_step * operator.output.width - width
+        gap = operator.row_step * operator.output.width - width
+        if operator.kind is Kind.PLANES:
+            gap = output.pitch - width if images > 1 else 0
+        elif operator.image is not None:
+            gap = images - 1
         return {
             "pixels": lanes.pixels,
             "width": width,
@@ -548,7 +565,8 @@ class Scheduler:
         words = self.config.tile_words
         if operator.kind is Kind.PLANES:
             planes = {"output_tile_stride": 0, "output_pitch": 0, "output_word_dq": 0, "output_words": 1}
-            return {"output_base": output.base, "output_ring": output.planes, "output_q": source.first_plane, **planes}
+            place = source.first_plane * output.pitch + (operator.image or 0)
+            return {"output_base": output.base, "output_ring": output.words, "output_q": place, **planes}
         if operator.kind is Kind.MAX:
             first, per_tile, pitch, below, limit = chunk.first, output.pitch, output.pitch, 0, chunk.row_tiles
         elif operator.kind is Kind.DEPTHWISE:
@@ -559,7 +577,7 @@ class Scheduler:
         return {
             "output_base": output.plane(first),
             "output_ring": output.ring,
-            "output_q": output.place(low) + phase * (output.width // 2),
+            "output_q": output.place(low) + phase * (output.width // 2) + (operator.image or 0),
             "output_tile_stride": per_tile,
             "output_pitch": pitch,
             "output_word_dq": below,

@@ -124,15 +124,33 @@ def choose_segments(network: Plan, capacity: int) -> list[Segment]:
     CompileError
         When an operator fits in no way.
     """
-    choice, total = Choice(network, capacity), len(network.operators)
-    tight = choice.tight
+    choice = Choice(network, capacity)
+    found: list[Segment] = []
+    known: dict[object, tuple[int, list[Segment]]] = {}
+    state: frozenset[str] = frozenset()
+    for first, end in itertools.pairwise((0, *network.bounds, len(network.operators))):
+        kind = network.describe(first, end)
+        if kind in known:
+            before, segments = known[kind]
+            segments = [move(segment, network, before, first, state) for segment in segments]
+        else:
+            segments = choose_between(choice, first, end, state)
+            known[kind] = first, segments
+        found += segments
+        state = found[-1].after
+    return found
+
+
+def choose_between(choice: "Choice", start: int, total: int, state: frozenset[str]) -> list[Segment]:
+    """Find the cheapest segments from operator ``start`` to ``total``, before which the tensors of ``state`` lie in memory."""
+    network, tight = choice.network, choice.tight
     best: list[dict[frozenset[str], tuple[float, list[Segment]]]] = [{} for _ in range(total + 1)]
-    best[0][frozenset()] = (0.0, [])
-    for first in range(total):
+    best[start][state] = (0.0, [])
+    for first in range(start, total):
         cheapest = min((cost for cost, _ in best[first].values()), default=0.0)
         for state, (cost, path) in best[first].items():
             # What lies in memory although it costs more is of use only where room will be missing.
-            if state and cost > cheapest and not any(tight[first:]):
+            if state and cost > cheapest and not any(tight[first:total]):
                 continue
             for end in range(first + 1, min(total, first + LONGEST) + 1):
                 # Several operators share stripes where something is too large, or comes from memory, and little beyond.
@@ -158,6 +176,47 @@ def choose_segments(network: Plan, capacity: int) -> list[Segment]:
             f"choose a larger configuration or a smaller image"
         )
     return min(best[total].values(), key=lambda entry: entry[0])[1]
+
+
+def move(segment: Segment, network: Plan, before: int, first: int, state: frozenset[str]) -> Segment:
+    """Return a segment that was found for one image for another: its operators begin at ``first`` rather than at ``before``."""
+    distance = first - before
+    names: dict[str, str] = {}
+    for index in range(before, segment.end):
+        one, other = network.operators[index], network.operators[index + distance]
+        names |= dict(zip((*one.inputs, one.output.name), (*other.inputs, other.output.name), strict=True))
+
+    def rename(tensors: Iterable[str]) -> frozenset[str]:
+        return frozenset(names[name] for name in tensors)
+
+    plan, tiles = segment.plan, segment.tiles
+    if tiles is not None:
+        tiles = dataclasses.replace(
+            tiles,
+            operator=network.operators[segment.first + distance],
+            rings={names[name]: rows for name, rows in tiles.rings.items()},
+            loaded=rename(tiles.loaded),
+        )
+    return dataclasses.replace(
+        segment,
+        first=segment.first + distance,
+        end=segment.end + distance,
+        plan=StripePlan(
+            ends={names[name]: rows for name, rows in plan.ends.items()},
+            rings={names[name]: rows for name, rows in plan.rings.items()},
+            homes={names[name]: names[home] for name, home in plan.homes.items()},
+        ),
+        loaded=rename(segment.loaded),
+        stored=rename(segment.stored),
+        kept=rename(segment.kept),
+        after=rename(name for name in segment.after if name in names) | state_left(network, state, segment.end + distance),
+        tiles=tiles,
+    )
+
+
+def state_left(network: Plan, state: frozenset[str], end: int) -> frozenset[str]:
+    """Return those tensors in memory that are needed from operator ``end`` on."""
+    return frozenset(name for name in state if network.last_use.get(name, -1) >= end)
 
 
 class Choice:
@@ -189,25 +248,26 @@ class Choice:
         produced = [operator.output.name for operator in operators]
         alive = [name for name in produced if network.last_use.get(name, -1) >= end]
         is_last = end == len(network.operators)
-        choices = (
-            [frozenset(produced[-1:])]
-            if is_last
-            else [frozenset(chosen) for size in range(min(len(alive), 2) + 1) for chosen in itertools.combinations(alive, size)]
-        )
+        forced = frozenset(produced) & (network.results | network.parked)
+        free = [name for name in alive if name not in forced and name not in network.partial]
+        choices = [
+            forced.union(chosen) for size in range(1 if is_last else min(len(free), 2) + 1) for chosen in itertools.combinations(free, size)
+        ]
         loaded = frozenset(name for name in used if name in state or name in network.external)
         resident = network.resident(first, state)
         room = self.capacity - network.whole_words(resident)
         for stored in choices:
             kept = frozenset(alive) - stored
-            if stored and not is_last and not any(self.tight[first : end + 4]):
+            if stored != forced and not any(self.tight[first : end + 4]):
                 continue  # there is room
-            inner = [name for name in (*loaded, *stored) if name not in network.external and not (is_last and name == produced[-1])]
+            inner = [name for name in (*loaded, *(stored - forced)) if name not in network.external]
             if len(operators) > 1 and not inner and network.whole_words((*produced, *loaded)) <= room:
                 continue  # nothing is gained over one operator after the other
             if len(operators) > 1 and network.whole_words(kept) > room:
                 continue
             work = Work(first, end, loaded, stored, kept, frozenset(resident) & used)
-            after = frozenset() if is_last else frozenset(name for name in (*state, *stored) if network.last_use.get(name, -1) >= end)
+            moved = (state | stored) - network.results
+            after = frozenset(name for name in moved if network.last_use.get(name, -1) >= end)
             yield from self.segments(work, after, room)
             yield from self.cut_segments(work, after, room)
 
@@ -260,7 +320,7 @@ class Choice:
         network = self.network
         operator = network.operators[work.first]
         output = operator.output
-        is_one = work.end == work.first + 1 and work.stored and not work.kept
+        is_one = work.end == work.first + 1 and work.stored and not work.kept and operator.image is None
         if not is_one or operator.kind is Kind.PLANES or output.pixels <= network.config.columns:
             return
         chunks = network.chunks[operator.name]
@@ -325,9 +385,9 @@ class Choice:
                 resident=resident,
                 steps=steps,
                 in_place={
-                    operator.output.name: operator.residual
+                    operator.output.name: operator.beside
                     for index, operator in enumerate(operators, work.first)
-                    if operator.residual is not None and network.last_use[operator.residual] == index
+                    if operator.beside is not None and network.last_use[operator.beside] == index
                 },
                 is_ahead=is_ahead,
             )

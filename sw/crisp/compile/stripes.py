@@ -86,7 +86,8 @@ def plan_stripes(
     steps : mapping
         Rows that a stripe of a tensor must be a multiple of; 1 where a tensor is not named.
     in_place : mapping
-        Tensor in whose place each sum may be written; it is used where no operator would still need what is overwritten.
+        Tensor in whose place each sum may be written, and each of several images is; it is used where no operator would still need what
+        is overwritten.
     is_ahead : bool
         Whether there is room to load the next stripe, and to store the one before, while one is computed.
 
@@ -112,12 +113,12 @@ def plan_stripes(
         needed[name] = -(-tensors[name].height * np.arange(1, stripes + 1) // stripes)
     ends: dict[str, np.ndarray] = {}
     for operator in reversed(operators):
-        name, source, residual = operator.output.name, operator.source.name, operator.residual
+        name, source, beside = operator.output.name, operator.source.name, operator.beside
         ends[name] = np.minimum(height[name], round_up(needed[name], steps.get(name, 1)))
         if source in needed:
             needed[source] = np.maximum(needed[source], operator.last_rows.take(ends[name], mode="clip"))
-        if residual in needed:
-            needed[residual] = np.maximum(needed[residual], np.minimum(tensors[residual].height, ends[name]))
+        if beside in needed:
+            needed[beside] = np.maximum(needed[beside], np.minimum(tensors[beside].height, ends[name]))
     for name in loaded:
         ends[name] = np.minimum(height[name], round_up(needed[name], steps.get(name, 1)))
     starts = {name: np.concatenate([[0], rows[:-1]]) for name, rows in ends.items()}

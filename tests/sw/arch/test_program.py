@@ -132,7 +132,7 @@ def forge(sections: dict[Section, bytes] | None = None, table: dict[int, dict[st
         body += data
     fields = {
         "magic": int.from_bytes(DATA[:8], "little"),
-        "version": 1,
+        "version": 2,
         "sections": 3,
         "digest": TINY.digest,
         "file_bytes": HEAD_BYTES + len(body),
@@ -166,7 +166,7 @@ def test_forging_nothing_changes_nothing() -> None:
         (b"", r"header: must begin with b'\x89CRISP\r\n', not b''; this is no .crisp file, or was moved as text"),
         (DATA.replace(b"\r\n", b"\n"), "header: must begin with"),
         (DATA[:100], "header: must have 160 bytes with its table, not 100; the file is cut off: copy it again"),
-        (forge(version=2), "header: version must be 1, not 2; compile the network with this version of crisp"),
+        (forge(version=1), "header: version must be 2, not 1; compile the network with this version of crisp"),
         (forge(file_bytes=1), f"header: the file must have 1 bytes, not {len(DATA)}; it is cut off: copy it again"),
         (forge(digest=1), f"META: digest of config must be the header's, 0x00000001, not {TINY.digest:#010x}; compile it again"),
         (forge(table={0: {"kind": 2}}), "header: section 0 must be META, 1, not 2; compile it again"),

@@ -18,9 +18,11 @@ def descriptors(draw: st.DrawFn) -> TensorDescriptor:
     shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 9)))
     layout = draw(st.sampled_from(Layout))
     group = draw(st.sampled_from((2, 4, 8, 16)))
-    used = shape[1] * shape[2] * group if layout is Layout.PLANES else shape[2] * shape[3]
-    stride = used + draw(st.integers(0, 9))
-    return tensor("x", shape=shape, layout=layout, group_size=group, stride=stride, offset=draw(st.integers(0, 20)))
+    together = draw(st.integers(1, 3)) if layout is Layout.PLANES else 1
+    shape = (shape[0] * together, *shape[1:])
+    used = shape[1] * shape[2] * together * group if layout is Layout.PLANES else shape[2] * shape[3]
+    places = {"stride": used + draw(st.integers(0, 9)), "offset": draw(st.integers(0, 20)), "interleave": together}
+    return tensor("x", shape=shape, layout=layout, group_size=group, **places)
 
 
 @PROPERTY
@@ -48,7 +50,9 @@ def test_every_value_lies_where_the_layout_says(descriptor: TensorDescriptor, da
     if descriptor.layout is Layout.ROWS:
         place = (n * height + y) * descriptor.stride + x * channels + c
     else:
-        place = (n * descriptor.planes + c // group) * descriptor.stride + (y * width + x) * group + c % group
+        first, image = divmod(n, descriptor.interleave)
+        pixel = (y * width + x) * descriptor.interleave + image
+        place = (first * descriptor.planes + c // group) * descriptor.stride + pixel * group + c % group
     assert window.view(np.int8)[descriptor.offset + place] == array[n, y, x, c]
 
 
@@ -73,6 +77,9 @@ def test_quantize() -> None:
         ({"group_size": 0}, "x: group_size must be at least 1, not 0"),
         ({"stride": 139}, "x: stride must be at least the 140 bytes that it spans, not 139"),
         ({"offset": -1}, "x: offset must not be negative, not -1"),
+        ({"interleave": 0}, "x: interleave must divide the 1 images, not 0"),
+        ({"shape": (4, 5, 7, 6), "interleave": 3}, "x: interleave must divide the 4 images, not 3"),
+        ({"shape": (2, 5, 7, 6), "interleave": 2, "layout": Layout.ROWS}, "x: interleave must be 1 where the layout is rows, not 2"),
     ],
 )
 def test_broken_descriptor(fields: dict, message: str) -> None:
@@ -84,6 +91,11 @@ def test_wrong_array_or_window() -> None:
     x = tensor("x")
     with pytest.raises(ProgramError, match=r"^x: must be int8 of shape \(1, 5, 7, 6\), not int32 of shape \(1, 5, 7, 6\)$"):
         x.write(np.zeros(x.shape, np.int32), np.zeros(x.end, np.uint8))
+    with pytest.raises(
+        ProgramError,
+        match=r"^x: must be 1 images, the batch that the program is compiled for, not 3; give as many, or compile with --batch 3$",
+    ):
+        x.write(np.zeros((3, *x.shape[1:]), np.int8), np.zeros(x.end, np.uint8))
     with pytest.raises(ProgramError, match=r"^x: window must be at least 288 bytes, not uint8 of shape \(287,\)$"):
         x.read(np.zeros(287, np.uint8))
     with pytest.raises(ProgramError, match=r"^x: values must be finite, not inf$"):

@@ -57,9 +57,9 @@ class Builder:
             name="net", nodes=self.nodes, input_scale=1.0, input_zero_point=0, output_scale=1.0, output_zero_point=0, image=self.image
         )
 
-    def images(self, seed: int = 1) -> np.ndarray:
-        """Return a random image, int8 [1, H, W, C]."""
-        return np.random.default_rng(seed).integers(-128, 128, (1, *self.image)).astype(np.int8)
+    def images(self, seed: int = 1, batch: int = 1) -> np.ndarray:
+        """Return random images, int8 [N, H, W, C]."""
+        return np.random.default_rng(seed).integers(-128, 128, (batch, *self.image)).astype(np.int8)
 
     def append(self, node: Node, window: Window | None, channels: int) -> str:
         """Append a node whose result has ``channels`` channels, and pixels as ``window`` leaves them."""
@@ -203,14 +203,14 @@ def random_network(config: Config, seed: int, *, length: int = 6) -> Builder:
     return net
 
 
-def check_program(net: Builder, config: Config) -> Compilation:
+def check_program(net: Builder, config: Config, batch: int = 1) -> Compilation:
     """Compile a network, hold its program against its own checks, run it on the golden machine, and compare; return what was decided."""
-    network = net.network()
-    compilation = schedule_network(network, config, net.image)
+    network, images = net.network(), net.images(batch=batch)
+    compilation = schedule_network(network, config, net.image, batch=batch)
     program = Program.from_bytes(compilation.program.to_bytes())
     program.check()
-    (output,) = run_program(program, {program.inputs[0].name: net.images()}).values()
-    expected = network.run(net.images(), product=exact_product)
+    (output,) = run_program(program, {program.inputs[0].name: images}).values()
+    expected = np.concatenate([network.run(images[number : number + 1], product=exact_product) for number in range(batch)])
     np.testing.assert_array_equal(output.reshape(expected.shape), expected)
     return compilation
 
@@ -226,4 +226,5 @@ def plan_of(net: Builder) -> Plan:
     tensors = {source.name: source}
     for operator in operators:
         tensors |= {operator.source.name: operator.source, operator.output.name: operator.output}
-    return Plan(operators, {operator.name: cut(operator, net.config) for operator in operators}, source, tensors, net.config)
+    chunks = {operator.name: cut(operator, net.config) for operator in operators}
+    return Plan(operators, chunks, (source,), (operators[-1].output,), tensors, net.config)

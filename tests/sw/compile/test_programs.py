@@ -72,6 +72,32 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
 
 
+def test_command_line_of_a_batch(tmp_path: Path) -> None:
+    """Several images in, as many results out; another number is refused with what to do."""
+    model = RandomNet(3)
+    path, program, images, results = (tmp_path / name for name in ("net.onnx", "net.crisp", "x.npy", "y.npy"))
+    path.write_bytes(export_onnx(quantize(model, model.images(8, 1))))
+    network = import_onnx(path, TINY)
+    done = CliRunner().invoke(app, ["compile", str(path), "--config", "tiny", "--batch", "3", "--output", str(program)])
+    assert done.exit_code == 0, done.output
+    assert "4x4, 3 images" in done.output
+    assert Program.load(program).info["command"] == f"crisp compile {path} --config tiny --batch 3 --output {program}"
+    three = network.quantize_input(model.images(3, 2))
+    np.save(images, three)
+    run = ["run", str(program), "--backend", "golden", "--input", str(images), "--output", str(results)]
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 0, done.output
+    expected = network.run(three)
+    np.testing.assert_array_equal(np.load(results), expected.reshape(np.load(results).shape))
+    np.save(images, three[:2])
+    done = CliRunner().invoke(app, run)
+    assert str(done.exception).endswith(
+        "must be 3 images, the batch that the program is compiled for, not 2; give as many, or compile with --batch 2"
+    )
+    done = CliRunner().invoke(app, ["compile", str(path), "--config", "tiny", "--batch", "0", "--output", str(program)])
+    assert str(done.exception) == "batch must be 1 to 1024 images, not 0; compile for 1 to 1024 and run more than once"
+
+
 def test_command_line_tells_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"nothing")
     done = CliRunner().invoke(app, ["compile", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "net.crisp")])
