@@ -83,13 +83,14 @@ class CommandQueue(wiring.Component):
         oldest = head.o_data.payload
         m.d.comb += [self.o_waits[name].eq(oldest.fields[name]) for name, _ in waits_layout()]
 
-        # Handed on, in the cycle after the scoreboard has said so. A command that may begin may always begin: counts only grow.
+        # Handed on, in the cycle after the scoreboard has said so. A command that may begin may always begin, for counts only grow; but
+        # they go around, so it is remembered.
         is_ready = Signal()
         may_begin = is_ready & tags.w_rdy
         m.d.comb += [self.o_command.payload.eq(oldest), self.o_command.valid.eq(head.o_data.valid & may_begin)]
         m.d.comb += head.o_data.ready.eq(self.o_command.ready & may_begin)
         begins = self.o_command.valid & self.o_command.ready
-        m.d.sync += is_ready.eq(head.o_data.valid & self.i_ready & ~begins)
+        m.d.sync += is_ready.eq(head.o_data.valid & (self.i_ready | is_ready) & ~begins)
         m.d.comb += [tags.w_en.eq(begins), tags.w_data.eq(oldest.tag), tags.r_en.eq(self.i_complete)]
 
         m.d.comb += [self.o_busy.eq(waits | head.o_data.valid | tags.r_rdy), self.o_under_way.eq(tags.r_rdy)]

@@ -65,8 +65,8 @@ class Gather(wiring.Component):
     o_busy : Out
         A command is at work, or words have not left.
     o_error : Out
-        An address lies outside the activation buffer, or the runs of a window do not list the words that it has. It belongs to the
-        command that was taken last.
+        An address lies outside the activation buffer, a run more than a ring away, or the runs of a window do not list the words that it
+        has. It belongs to the command that was taken last.
     o_error_code : Out, `ErrorCode`
         With ``o_error``: which of both.
     """
@@ -144,6 +144,7 @@ class Gather(wiring.Component):
             "targets": self.clusters,
         })  # fmt: skip
         run = Signal(run_layout)
+        is_far = Signal()  # the run lies more than a ring away
         issue = Signal()
         ends_run = issue & (run.words_left == 0)
         m.d.comb += runs.o_run.ready.eq(running & (~run_valid | ends_run))
@@ -182,10 +183,13 @@ class Gather(wiring.Component):
             m.d.sync += [run.words_left.eq(run.words_left - 1), run.base.eq(add_up(run.base, command.input_pitch))]
         with m.If(runs.o_run.ready):
             back = next_run.pixels < 0
+            beyond = next_run.pixels - command.input_ring
+            before = next_run.pixels + command.input_ring
+            m.d.sync += is_far.eq(Mux(back, before < 0, beyond > 0))
             m.d.sync += run_valid.eq(runs.o_run.valid & ~ends_command)
             m.d.sync += [run.dy.eq(next_run.dy), run.dx.eq(next_run.dx)]
-            m.d.sync += run.places.step.eq(Mux(back, next_run.pixels + command.input_ring, next_run.pixels))
-            m.d.sync += run.places.less_ring.eq(Mux(back, next_run.pixels, next_run.pixels - command.input_ring))
+            m.d.sync += run.places.step.eq(Mux(back, before, next_run.pixels))
+            m.d.sync += run.places.less_ring.eq(Mux(back, next_run.pixels, beyond))
             m.d.sync += run.base.eq(add_up(part_base, next_run.plane))
             m.d.sync += run.words_left.eq(next_run.words_minus_1)
             m.d.sync += [run.last_of_window.eq(next_run.last), run.last_of_tile.eq(last_of_tile), run.targets.eq(targets)]
@@ -223,24 +227,36 @@ class Gather(wiring.Component):
                 m.d.sync += positions.y[lane].eq(y.o_values[lane] + run.dy)
                 m.d.sync += positions.x[lane].eq(x.o_values[lane] + run.dx)
 
-        # The request: addresses, of lanes inside the image. A negative coordinate is, without its sign, beyond every image.
+        # The request: addresses, of lanes inside the image. A negative coordinate is, without its sign, beyond every image. One that cannot
+        # leave at once is set aside, so that what moves does not depend on the buffer's turns: far too many registers would hang on that.
+        request_layout = data.StructLayout({
+            "addresses": data.ArrayLayout(run.base.shape(), self.columns),
+            "enables": self.columns,
+            "last": 1,
+            "targets": self.clusters,
+        })  # fmt: skip
+        found = Signal(request_layout)
+        m.d.comb += [found.last.eq(positions.last), found.targets.eq(positions.targets)]
+        for lane in range(self.columns):
+            inside = (positions.y[lane] < command.input_height) & (positions.x[lane] < command.input_width)
+            m.d.comb += found.enables[lane].eq(positions.valids[lane] & inside)
+            m.d.comb += found.addresses[lane].eq(add_up(positions.base, positions.places[lane]))
+        request = Signal(request_layout)
         request_valid = Signal()
-        request_last = Signal()
-        request_targets = Signal(self.clusters)
-        enables = Signal(self.columns)
-        addresses = [Signal.like(run.base, name=f"address_{lane}") for lane in range(self.columns)]
-        m.d.comb += moves.eq(~request_valid | self.o_request.ready)
+        aside = Signal(request_layout)
+        is_aside = Signal()
+        m.d.comb += moves.eq(~is_aside)
         with m.If(moves):
-            m.d.sync += [request_valid.eq(positions_valid), request_last.eq(positions.last), request_targets.eq(positions.targets)]
-            for lane, address in enumerate(addresses):
-                inside = (positions.y[lane] < command.input_height) & (positions.x[lane] < command.input_width)
-                m.d.sync += enables[lane].eq(positions.valids[lane] & inside)
-                m.d.sync += address.eq(add_up(positions.base, positions.places[lane]))
+            m.d.sync += aside.eq(found)
+        with m.If(~request_valid | self.o_request.ready):
+            m.d.sync += [request_valid.eq(is_aside | positions_valid), request.eq(Mux(is_aside, aside, found)), is_aside.eq(0)]
+        with m.Elif(moves):
+            m.d.sync += is_aside.eq(positions_valid)
         m.d.comb += asks.eq(positions_valid | request_valid)
-        m.d.comb += [self.o_request.valid.eq(request_valid), self.o_request.payload.enables.eq(enables)]
-        m.d.comb += [port.eq(address) for port, address in zip(self.o_request.payload.addresses, addresses, strict=True)]
+        m.d.comb += [self.o_request.valid.eq(request_valid), self.o_request.payload.enables.eq(request.enables)]
+        m.d.comb += [self.o_request.payload.addresses[lane].eq(request.addresses[lane]) for lane in range(self.columns)]
         transfer = self.o_request.valid & self.o_request.ready
-        outside = Cat(enable & (address >= self.words) for enable, address in zip(enables, addresses, strict=True)).any()
+        outside = Cat(request.enables[lane] & (request.addresses[lane] >= self.words) for lane in range(self.columns)).any()
 
         # Find what is wrong. A window that is multiplied has as many words as its blocks need.
         window_word = Signal.like(command.window_words)
@@ -248,7 +264,7 @@ class Gather(wiring.Component):
         wrong_words = issue & (command.kind == ExecuteKind.PRODUCT) & ((window_word == command.window_words - 1) != ends_window)
         with m.If(issue):
             m.d.sync += window_word.eq(Mux(ends_window, 0, window_word + 1))
-        m.d.sync += self.o_error.eq(runs.o_error | wrong_words | (transfer & outside))
+        m.d.sync += self.o_error.eq(runs.o_error | wrong_words | (issue & is_far) | (transfer & outside))
         m.d.sync += self.o_error_code.eq(Mux(transfer & outside, ErrorCode.ACTIVATION_RANGE, ErrorCode.RUN_RANGE))
 
         # Answers, with padding in the other lanes.
@@ -263,8 +279,8 @@ class Gather(wiring.Component):
         asked = Signal(asked_layout)
         padding = Signal(asked_layout)
         m.submodules.asked = asked_fifo = SyncFIFO(width=asked_layout.size, depth=self.WORDS_UNDER_WAY)
-        m.d.comb += [asked.enables.eq(enables), asked.pad.eq(command.pad), asked.last.eq(request_last)]
-        m.d.comb += [asked.is_pool.eq(command.kind == ExecuteKind.MAX), asked.targets.eq(request_targets)]
+        m.d.comb += [asked.enables.eq(request.enables), asked.pad.eq(command.pad), asked.last.eq(request.last)]
+        m.d.comb += [asked.is_pool.eq(command.kind == ExecuteKind.MAX), asked.targets.eq(request.targets)]
         m.d.comb += [asked_fifo.w_data.eq(asked), asked_fifo.w_en.eq(transfer)]
         m.d.comb += [padding.eq(asked_fifo.r_data), asked_fifo.r_en.eq(self.i_response.valid)]
 

@@ -118,7 +118,7 @@ class LoadUnit(wiring.Component):
 
         # Ask for rows.
         m.submodules.memory_rows = memory_rows = RowWalker(address_width=ADDRESS_WIDTH, size_width=LOAD_BYTES_WIDTH)
-        m.submodules.queue = queue = SyncFIFO(width=fields_layout(LOAD, *BUFFER_FIELDS).size, depth=self.COMMANDS_AHEAD)
+        m.submodules.queue = queue = SyncFIFO(width=fields_layout(LOAD, *BUFFER_FIELDS).size, depth=self.COMMANDS_AHEAD - 1)
         asked = self.i_command.payload.fields
         m.d.comb += self.i_command.ready.eq(memory_rows.i_walk.ready & queue.w_rdy)
         m.d.comb += memory_rows.i_walk.valid.eq(self.i_command.valid & queue.w_rdy)
@@ -132,22 +132,29 @@ class LoadUnit(wiring.Component):
         m.d.comb += self.o_transfer.payload.bytes.eq(memory_rows.o_row.payload.size)
         m.d.comb += [self.o_transfer.valid.eq(memory_rows.o_row.valid), memory_rows.o_row.ready.eq(self.o_transfer.ready)]
 
-        # The LOAD at work: begun once, kept until it is complete.
-        command = data.View(fields_layout(LOAD, *BUFFER_FIELDS), queue.r_data)
+        # The LOAD at work, in a register: begun once, kept until it is complete.
+        waiting = data.View(fields_layout(LOAD, *BUFFER_FIELDS), queue.r_data)
+        command = Signal(fields_layout(LOAD, *BUFFER_FIELDS))
+        has_command = Signal()
+        is_activations = Signal()
+        is_patches = Signal()
+        is_elements = Signal()
         active = Signal()
         starts = Signal()
         ends = Signal()
-        m.d.comb += starts.eq(queue.r_rdy & ~active)
-        m.d.comb += queue.r_en.eq(ends)
+        m.d.comb += starts.eq(has_command & ~active)
+        m.d.comb += queue.r_en.eq(~has_command | ends)
+        with m.If(queue.r_en):
+            m.d.sync += [has_command.eq(queue.r_rdy), command.eq(waiting)]
+            m.d.sync += is_activations.eq(waiting.target == LoadTarget.ACTIVATIONS)
+            m.d.sync += is_patches.eq(waiting.target == LoadTarget.PATCHES)
+            m.d.sync += is_elements.eq((waiting.target != LoadTarget.ACTIVATIONS) & (waiting.target != LoadTarget.PATCHES))
         with m.If(starts):
             m.d.sync += active.eq(1)
         with m.If(ends):
             m.d.sync += active.eq(0)
         m.d.sync += self.o_done.eq(ends)
-        m.d.comb += self.o_idle.eq(~queue.r_rdy & ~memory_rows.o_row.valid & ~self.o_done)
-        is_activations = command.target == LoadTarget.ACTIVATIONS
-        is_patches = command.target == LoadTarget.PATCHES
-        is_elements = ~is_activations & ~is_patches
+        m.d.comb += self.o_idle.eq(~queue.r_rdy & ~has_command & ~memory_rows.o_row.valid & ~self.o_done)
 
         # Elements.
         m.submodules.element_loader = elements = self.element_loader

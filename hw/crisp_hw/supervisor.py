@@ -130,28 +130,27 @@ class Supervisor(wiring.Component):
             with m.If((phase == Phase.RUN) & source.valid):
                 m.d.sync += fault.eq(source)
 
-        # What happens.
+        # What happens. A fault found in the cycle in which the program was complete counts still.
         fails = Signal()
-        m.d.comb += fails.eq((phase == Phase.RUN) & fault.valid)
+        ends_well = Signal()
+        m.d.comb += ends_well.eq((phase == Phase.DRAIN) & ~status.error & ~status.resetting)
+        m.d.comb += fails.eq(((phase == Phase.RUN) | ends_well) & fault.valid)
+        with m.If(fails):
+            m.d.comb += self.o_error_event.eq(1)
+            m.d.sync += [status.error.eq(1), self.o_error_code.eq(fault.code), self.o_error_command.eq(fault.tag.index)]
+            m.d.sync += self.o_error_address.eq(Mux(fault.on_bus, fault.address, self.i_first_address + fault.tag.unit * UNIT_BYTES))
         with m.Switch(phase):
             with m.Case(Phase.IDLE):
                 with m.If(self.i_start & ~status.error & ~self.i_soft_reset):
                     m.d.comb += self.o_begin.eq(1)
                     m.d.sync += [phase.eq(Phase.RUN), status.busy.eq(1), status.done.eq(0)]
             with m.Case(Phase.RUN):
-                with m.If(fails):
-                    m.d.comb += self.o_error_event.eq(1)
-                    m.d.sync += [phase.eq(Phase.DRAIN), status.error.eq(1)]
-                    m.d.sync += [self.o_error_code.eq(fault.code), self.o_error_command.eq(fault.tag.index)]
-                    m.d.sync += self.o_error_address.eq(
-                        Mux(fault.on_bus, fault.address, self.i_first_address + fault.tag.unit * UNIT_BYTES)
-                    )
-                with m.Elif(self.i_finished):
+                with m.If(fails | self.i_finished):
                     m.d.sync += phase.eq(Phase.DRAIN)
             with m.Case(Phase.DRAIN):
                 with m.If(self.i_bus_idle):
                     m.d.sync += [phase.eq(Phase.IDLE), status.busy.eq(0), status.resetting.eq(0), status.bus_stuck.eq(0)]
-                    with m.If(~status.error & ~status.resetting & ~self.i_soft_reset):
+                    with m.If(ends_well & ~fails & ~self.i_soft_reset):
                         m.d.comb += self.o_done_event.eq(1)
                         m.d.sync += status.done.eq(1)
                 with m.Elif(is_still & ~status.bus_stuck):

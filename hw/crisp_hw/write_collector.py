@@ -2,11 +2,12 @@
 
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .chunk_widener import ChunkWidener, chunk_layout
 from .layouts import write_request_layout
+from .skid_buffer import SkidBuffer
 
 __all__ = ["WriteCollector", "exceeds", "wide_lanes"]
 
@@ -60,9 +61,10 @@ class WriteCollector(wiring.Component):
         self.columns = columns
         self.group_size = group_size
         self.words = words
+        self.request_layout = data.StructLayout({"write": write_request_layout(columns, group_size, words), "final": 1})
         super().__init__({
             "i_chunk": In(stream.Signature(chunk_layout(chunk_bytes))),
-            "o_write": Out(stream.Signature(write_request_layout(columns, group_size, words))),
+            "o_write": Out(stream.Signature(self.request_layout["write"].shape)),
             "o_final": Out(1),
         })  # fmt: skip
 
@@ -93,18 +95,22 @@ class WriteCollector(wiring.Component):
         ends_chunk = Signal()
         makes = Signal()
         m.d.comb += ends_chunk.eq((part == parts - 1) | (chunk.last & (left <= lanes)))
-        with m.If(~self.o_write.valid | self.o_write.ready):
-            m.d.comb += makes.eq(widener.o_chunk.valid)
-            m.d.comb += widener.o_chunk.ready.eq(ends_chunk)
-            m.d.sync += self.o_write.valid.eq(makes)
+        m.submodules.requests = requests = SkidBuffer(self.request_layout)
+        m.d.comb += [makes.eq(widener.o_chunk.valid & requests.i_data.ready), requests.i_data.valid.eq(widener.o_chunk.valid)]
+        m.d.comb += widener.o_chunk.ready.eq(requests.i_data.ready & ends_chunk)
         with m.If(makes):
             m.d.sync += part.eq(Mux(ends_chunk, 0, part + 1))
             m.d.sync += begins_row.eq(chunk.last & ends_chunk)
             m.d.sync += [next_address.eq(address + lanes), next_left.eq(left - lanes)]
-            m.d.sync += self.o_final.eq(chunk.last & chunk.final & ends_chunk)
-            content = chunk.data.word_select(part, 8 * request_bytes)
-            for lane in range(lanes):
-                m.d.sync += self.o_write.payload.addresses[lane].eq(address + lane)
-                m.d.sync += self.o_write.payload.enables[lane].eq(left_in_lane[lane])
-                m.d.sync += self.o_write.payload.data[lane].as_value().eq(content.word_select(lane, 8 * self.group_size))
+        made = requests.i_data.payload
+        m.d.comb += made.final.eq(chunk.last & chunk.final & ends_chunk)
+        content = chunk.data.word_select(part, 8 * request_bytes)
+        for lane in range(lanes):
+            m.d.comb += made.write.addresses[lane].eq(address + lane)
+            m.d.comb += made.write.enables[lane].eq(left_in_lane[lane])
+            m.d.comb += made.write.data[lane].as_value().eq(content.word_select(lane, 8 * self.group_size))
+
+        # It leaves; who takes it, and when, nothing before depends on.
+        m.d.comb += [self.o_write.payload.eq(requests.o_data.payload.write), self.o_final.eq(requests.o_data.payload.final)]
+        m.d.comb += [self.o_write.valid.eq(requests.o_data.valid), requests.o_data.ready.eq(self.o_write.ready)]
         return m

@@ -93,7 +93,7 @@ enum crisp_error_code {
     CRISP_ERROR_ROWS = 10, /* More than one row for a target that has no rows. */
     CRISP_ERROR_ROW_BYTES = 11, /* The bytes of a row are no whole words of the target. */
     CRISP_ERROR_PATCHES = 12, /* Patches that the machine cannot cut. */
-    CRISP_ERROR_ALIGNMENT = 13, /* Offset or row stride are no multiple of the bus width. */
+    CRISP_ERROR_ALIGNMENT = 13, /* Offset or row stride are no multiple of the bus width, or the first channel none of the array's rows. */
     CRISP_ERROR_WINDOW_PERMISSION = 14, /* LOAD from a window that is only written, or STORE to one that is only read. */
     CRISP_ERROR_WINDOW_RANGE = 15, /* Bytes beyond the window's end, or a window beyond the address space. */
     CRISP_ERROR_BUFFER_RANGE = 16, /* Words beyond the end of an on-chip buffer. */
@@ -105,7 +105,7 @@ enum crisp_error_code {
     CRISP_ERROR_METADATA_COUNT = 40, /* A block row keeps no block, or more than its window has. */
     CRISP_ERROR_METADATA_INDEX = 41, /* A block's index is not ascending, or beyond its window. */
     CRISP_ERROR_METADATA_N = 42, /* N of a block is more than M. */
-    CRISP_ERROR_RUN_RANGE = 43, /* The runs of a window leave the run buffer, or do not list as many words as it has. */
+    CRISP_ERROR_RUN_RANGE = 43, /* The runs of a window leave the run buffer, lie more than a ring away, or do not list as many words as it has. */
     CRISP_ERROR_ACTIVATION_RANGE = 44, /* An EXECUTE reads or writes beyond the end of the activation buffer. */
     CRISP_ERROR_METADATA_RANGE = 45, /* Counts, entries, steps or channels of an EXECUTE lie beyond the end of their buffer. */
     CRISP_ERROR_READ_RESPONSE = 56, /* Memory answered a read with SLVERR or DECERR. */

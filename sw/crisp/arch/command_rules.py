@@ -353,6 +353,11 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         zero("output_ring", has_results),
         zero("output_words", has_results),
         zero("residual_ring", adds),
+        Rule(
+            "channel_base",
+            ErrorCode.ALIGNMENT,
+            lambda f, a: is_product(f) & has_results(f) & is_misaligned(f.channel_base, config.rows),
+        ),
         beyond("step_base", config.weight_buffer_depth, is_product),
         beyond("count_base", config.block_row_buffer_depth, is_product),
         beyond("entry_base", config.entry_buffer_depth, is_product),
@@ -364,6 +369,11 @@ def execute_rules(config: Config) -> tuple[Rule, ...]:
         Rule("sharing", ErrorCode.SHARING, lambda f, a: f.sharing > max(Sharing)),
         Rule(
             "sharing of MAX", ErrorCode.SHARING, lambda f, a: (f.kind == ExecuteKind.MAX) & ((f.sharing == Sharing.SPLIT) | (f.open == 1))
+        ),
+        Rule(
+            "row_tiles of MAX",
+            ErrorCode.SHARING,
+            lambda f, a: (f.kind == ExecuteKind.MAX) & (f.sharing == Sharing.SHARED) & (f.row_tiles != 1),
         ),
         Rule(
             "pixels of an open sum",

@@ -49,7 +49,11 @@ class ErrorCode(enum.IntEnum):
     ROWS = 10, "More than one row for a target that has no rows.", "Fault of the compiler: report it."
     ROW_BYTES = 11, "The bytes of a row are no whole words of the target.", "Compile for this configuration."
     PATCHES = 12, "Patches that the machine cannot cut.", "Fault of the compiler: report it."
-    ALIGNMENT = 13, "Offset or row stride are no multiple of the bus width.", "Compile for this configuration."
+    ALIGNMENT = (
+        13,
+        "Offset or row stride are no multiple of the bus width, or the first channel none of the array's rows.",
+        "Compile for this configuration.",
+    )
     WINDOW_PERMISSION = 14, "LOAD from a window that is only written, or STORE to one that is only read.", "Name another window."
     WINDOW_RANGE = (
         15,
@@ -71,7 +75,7 @@ class ErrorCode(enum.IntEnum):
     METADATA_N = 42, "N of a block is more than M.", "Constants were damaged, or made for another M: compile for this configuration."
     RUN_RANGE = (
         43,
-        "The runs of a window leave the run buffer, or do not list as many words as it has.",
+        "The runs of a window leave the run buffer, lie more than a ring away, or do not list as many words as it has.",
         "Constants were damaged: load the program again.",
     )
     ACTIVATION_RANGE = 44, "An EXECUTE reads or writes beyond the end of the activation buffer.", "Compile for this configuration."

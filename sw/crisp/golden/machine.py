@@ -13,7 +13,7 @@ from ..arch.program import Program
 from .clusters import Share, shares
 from .gather import gather_windows
 from .load_unit import load
-from .on_chip import Cluster, OnChip
+from .on_chip import Cluster, OnChip, fields_of
 from .requantize import requantize
 from .store_unit import store
 from .vector_unit import output_shape, write_results
@@ -47,14 +47,14 @@ def read_row_tiles(command: Mapping[str, int], cluster: Cluster, config: Config)
     rows = np.arange(config.rows)
     step, row = command["step_base"], 0
     entry = command["entry_base"]
+    counts, entries = fields_of(COUNT, cluster.counts)["blocks"], fields_of(ENTRY, cluster.entries)
     block = 1 << command["block_groups_log2"]
     for tile in range(command["row_tiles"]):
         if tile and tile % command["block_tiles"] == 0:
-            entry += int(COUNT.unpack(int(cluster.counts[command["count_base"] + row]))["blocks"])
+            entry += int(counts[command["count_base"] + row])
             row += 1
-        blocks = COUNT.unpack(int(cluster.counts[command["count_base"] + row]))["blocks"]
-        entries = ENTRY.unpack_array(cluster.entries[entry : entry + blocks])
-        index, n = entries["index"], entries["n_minus_1"] + 1
+        kept = slice(entry, entry + int(counts[command["count_base"] + row]))
+        index, n = entries["index"][kept], entries["n_minus_1"][kept] + 1
         if not len(index) or (np.diff(index) <= 0).any() or index[-1] >= command["block_columns"] or n.max() > config.group_size:
             raise FieldError(f"row tile {tile}: block indices must ascend below {command['block_columns']}, not {index.tolist()}")
         groups = np.where(index == command["block_columns"] - 1, command["tail_groups"], block)
@@ -117,7 +117,7 @@ class Machine:
                 continue
             tiles = len(total)
             words_of = on_chip.clusters[share.cluster].channels[command["channel_base"] :][: tiles * config.rows]
-            channels = CHANNEL.unpack_array(words_of)
+            channels = fields_of(CHANNEL, words_of)
             bias, multiplier, shift = (channels[name].reshape(tiles, config.rows, 1) for name in ("bias", "multiplier", "shift"))
             limits = (command["zero_point"], command["clamp_min"], command["clamp_max"])
             values = requantize(total, bias, multiplier, shift, *limits)

@@ -5,10 +5,16 @@ from typing import Self
 
 import numpy as np
 
+from crisp.arch import Word
 from crisp.arch.config import Config
 from crisp.arch.loads import TABLE_DEPTH
 
-__all__ = ["Cluster", "OnChip"]
+__all__ = ["Cluster", "OnChip", "fields_of"]
+
+
+def fields_of(word: Word, words: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the fields of words that a buffer holds, ``int64`` each; bits that no field has mean nothing."""
+    return word.unpack_array(words & words.dtype.type((1 << word.used) - 1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

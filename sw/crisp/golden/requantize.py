@@ -44,7 +44,9 @@ def requantize(
     half = np.int64(1) << np.maximum(shift - 1, 0)
     # At shift 0 the remainder is 0 and half is 1: nothing rounds up.
     up = (remainder > half) | ((remainder == half) & (floor & 1 == 1))
-    return np.clip(floor + up + output_zero_point, clamp_min, clamp_max).astype(np.int8)
+    value = floor + up + output_zero_point
+    # As the hardware does, also where the limits are in the wrong order.
+    return np.where(value < clamp_min, clamp_min, np.minimum(value, clamp_max)).astype(np.int8)
 
 
 def quantize_scale(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
