@@ -11,7 +11,7 @@ from rich.console import Console
 from crisp.arch import Config, CrispError
 from crisp.report import provenance, write_json
 
-__all__ = ["BENCHMARKS", "BenchError", "BenchOptions", "parse_density", "run_benchmarks"]
+__all__ = ["BENCHMARKS", "BenchError", "BenchOptions", "parse_batch", "parse_density", "run_benchmarks"]
 
 SEED = 1
 
@@ -37,6 +37,8 @@ class BenchOptions:
         Networks and presets that the benchmark ``networks`` runs; empty takes those that the README shows.
     densities : sequence of float
         Shares of the weights that stay there; 1 prunes none.
+    batches : sequence of int
+        Images that each program computes; empty takes one.
     jobs : int
         Networks that run at a time.
     """
@@ -46,6 +48,7 @@ class BenchOptions:
     networks: Sequence[str] = ()
     configs: Sequence[str] = ()
     densities: Sequence[float] = ()
+    batches: Sequence[int] = ()
     jobs: int = 1
 
     def __post_init__(self) -> None:
@@ -72,6 +75,19 @@ def parse_density(text: str) -> float:
         raise BenchError(f"density must be dense, a share such as 0.08, or a percentage such as 8%, not {text!r}") from error
 
 
+def parse_batch(text: str) -> int:
+    """Read how many images a program computes.
+
+    Raises
+    ------
+    BenchError
+        When it is no number of images.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise BenchError(f"batch must be a number of images of at least 1, not {text!r}")
+    return int(text)
+
+
 def bench_demo(bench: BenchOptions, console: Console) -> None:
     """Run the demonstration and keep its record and chart."""
     from crisp.demo import DemoOptions, run_demo
@@ -86,7 +102,7 @@ def bench_networks(bench: BenchOptions, console: Console) -> None:
     """Run whole networks, dense and sparse, on the RTL; hours, all of them. What was measured before is left out."""
     from crisp.network_bench import bench_cases, select_cases
 
-    cases = select_cases(bench.networks, bench.configs, bench.densities)
+    cases = select_cases(bench.networks, bench.configs, bench.densities, bench.batches)
     bench_cases(cases, bench.output, console, seed=SEED, jobs=bench.jobs)
 
 

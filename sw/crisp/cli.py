@@ -146,10 +146,11 @@ def bench(
     networks: Annotated[str, typer.Option(help="Networks to run, separated by commas; default is those of the README.")] = "",
     configs: Annotated[str, typer.Option(help="Presets to run them on, separated by commas.")] = "",
     densities: Annotated[str, typer.Option(help="Densities to prune them to, such as dense,10%,8%.")] = "",
+    batches: Annotated[str, typer.Option(help="Images that each program computes, such as 1,4.")] = "",
     jobs: Annotated[int, typer.Option(help="Networks that run at a time.")] = 1,
 ) -> None:
     """Measure everything that the README's tables show; minutes, and hours for whole networks at full size."""
-    from crisp.bench import BenchOptions, parse_density, run_benchmarks
+    from crisp.bench import BenchOptions, parse_batch, parse_density, run_benchmarks
 
     options = BenchOptions(
         output=output,
@@ -157,6 +158,7 @@ def bench(
         networks=words(networks),
         configs=words(configs),
         densities=[parse_density(text) for text in words(densities)],
+        batches=[parse_batch(text) for text in words(batches)],
         jobs=jobs,
     )
     run_benchmarks(options, wide_console())

@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckedRun:
-    """A network as the machine computed it for an image.
+    """A network as the machine computed it for an image, or for the images of a batch.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def run_checked(
     compilation : Compilation
         Its program.
     image : numpy.ndarray
-        ``int8`` of shape (1, H, W, C).
+        ``int8`` of shape (N, H, W, C), of as many images as the program computes.
     accelerator : Accelerator
         The machine.
     progress : callable, optional

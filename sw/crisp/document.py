@@ -10,7 +10,7 @@ from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
 from crisp.report import Comparison, markdown_table
-from crisp.report.chart import pattern_text
+from crisp.report.chart import network_text, pattern_text
 from crisp.report.table import layer_markdown
 
 __all__ = ["DocumentError", "write_documents"]
@@ -110,14 +110,14 @@ def networks_section(root: Path) -> str:
     records = load(root, "networks")
     lines = [
         (
-            record["network"],
+            network_text(record),
             f"`{record['config']}`",
             pattern_text(record),
-            f"{record['cycles']:,}",
+            f"{record['cycles'] // record['batch']:,}",
             f"{record['utilization']:.1%}",
             "" if record["speedup_over_dense"] is None else f"{record['speedup_over_dense']:.2f}",
             f"{record['dense_macs'] / record['kept_macs']:.2f}",
-            f"{record['dram_bytes'] / 1e6:,.2f}",
+            f"{record['dram_bytes'] / record['batch'] / 1e6:,.2f}",
             f"{record['dram_bytes'] / record['compulsory_bytes']:.2f}",
             f"{record['simulation_seconds']:,.0f} s",
             "yes" if record["bits_equal"] else "NO",
@@ -128,11 +128,11 @@ def networks_section(root: Path) -> str:
         "network",
         "machine",
         "pattern",
-        "cycles",
+        "cycles an image",
         "utilization",
         "speed-up",
         "dense / kept MACs",
-        "MB on the bus",
+        "MB an image",
         "of compulsory",
         "simulated in",
         "bytes equal",
@@ -155,12 +155,13 @@ def networks_notes(records: list[dict[str, Any]]) -> str:
         f"`{name}` has {record['on_chip_bytes'] // 1024} KiB on chip and a bus of {record['axi_bits']} bits"
         for name, record in configs.items()
     )
+    several = " Of programs that compute several images, cycles and bytes are those of one." if any(r["batch"] > 1 for r in records) else ""
     trained = ", ".join(dict.fromkeys(record["network"] for record in records if record["weights"] == "trained"))
     return (
         f"{machines}. Bandwidth of the memory is {memory['bandwidth']:g} word of the bus a cycle, reads and writes together, its latency "
         f"{memory['latency']} cycles. Compulsory are weights as packed, input and output once, and each tensor larger than the activation "
         f"buffer once out and once in; layers that are computed together need less. Inputs are real pictures. Trained weights: "
-        f"{trained or 'none'}; all others have their seeded initial ones."
+        f"{trained or 'none'}; all others have their seeded initial ones.{several}"
     )
 
 
@@ -174,7 +175,7 @@ def where_cycles_go(records: list[dict[str, Any]]) -> str:
         active, useful = counters["active"] / cycles, record["utilization"]
         causes = [counters[f"idle_{name}"] / cycles for name in ("windows", "memory", "pooling")]
         shares = (useful, active - useful, *causes, 1 - active - sum(causes))
-        lines.append((record["network"], f"`{record['config']}`", pattern_text(record), *(f"{max(0, share):.1%}" for share in shares)))
+        lines.append((network_text(record), f"`{record['config']}`", pattern_text(record), *(f"{max(0, share):.1%}" for share in shares)))
     headings = ("network", "machine", "pattern", "kept MACs", "empty places", "windows", "memory", "pooling", "rest")
     return (
         "Where the cycles go. Empty places are lanes without a pixel, rows without a channel, and, in depthwise convolutions, operands "
@@ -186,7 +187,7 @@ def large_layers(records: list[dict[str, Any]]) -> str:
     """Return the speed-ups of single layers at the least density."""
     lines = [
         (
-            record["network"],
+            network_text(record),
             f"`{record['config']}`",
             f"{record['density']:.1%}",
             f"{spread['layers']}",
@@ -207,7 +208,7 @@ def large_layers(records: list[dict[str, Any]]) -> str:
 def depthwise_layers(records: list[dict[str, Any]]) -> str:
     """Return how well depthwise convolutions use the array."""
     shares = [
-        f"{record['depthwise_utilization']:.1%} in {record['network']} on `{record['config']}`"
+        f"{record['depthwise_utilization']:.1%} in {network_text(record)} on `{record['config']}`"
         for record in records
         if record["depthwise_utilization"] is not None and record["asked_density"] == 1
     ]

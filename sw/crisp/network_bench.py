@@ -44,14 +44,14 @@ SPARSEST = 0.07
 #: for four rows of its result at a time the first depthwise convolution with a stride needs nine rows of 96 channels of 112 pixels.
 ON_OTHERS = {"edge": ("resnet50-224", "resnet20-fashion")}
 
-#: Pictures to calibrate with; the next one is the input.
+#: Pictures to calibrate with; the next ones are the input.
 CALIBRATION_IMAGES = 8
 
 #: Built networks, by what they are made from.
 MODELS = Path("build/networks")
 
 #: Fields that tell a record from all others.
-KEY = ("network", "config", "asked_density")
+KEY = ("network", "config", "batch", "asked_density")
 
 #: Channels, and entries of K, from which on a convolution counts among the large ones.
 LARGE = 64
@@ -69,16 +69,21 @@ class Case:
         Preset of the machine.
     density : float
         Share of the weights of pruned layers that stays; 1 prunes none.
+    batch : int
+        Images that the program computes.
     """
 
     network: str
     config: str = "default"
     density: float = 1.0
+    batch: int = 1
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
             raise NetworkError(f"network must be one of {', '.join(NETWORKS)}, not {self.network!r}")
         Config.preset(self.config)  # checks the name
+        if self.batch < 1:
+            raise BenchError(f"batch must be at least 1 image, not {self.batch}")
         if self.density != 1:
             Sparsity(density=self.density)
 
@@ -94,15 +99,18 @@ class Case:
         return "dense" if sparsity is None else f"{sparsity.n}:{sparsity.group}"
 
     @property
-    def key(self) -> tuple[str, str, float]:
+    def key(self) -> tuple[str, str, int, float]:
         """What tells it from all others."""
-        return self.network, self.config, self.density
+        return self.network, self.config, self.batch, self.density
 
     def __str__(self) -> str:
-        return f"{self.network}, {self.config}, {'dense' if self.density == 1 else f'{self.pattern} {self.density:.0%}'}"
+        images = "" if self.batch == 1 else f", {self.batch} images"
+        return f"{self.network}, {self.config}, {'dense' if self.density == 1 else f'{self.pattern} {self.density:.0%}'}{images}"
 
 
-def select_cases(networks: Sequence[str] = (), configs: Sequence[str] = (), densities: Sequence[float] = ()) -> list[Case]:
+def select_cases(
+    networks: Sequence[str] = (), configs: Sequence[str] = (), densities: Sequence[float] = (), batches: Sequence[int] = ()
+) -> list[Case]:
     """Return what is to be measured, what takes longest first.
 
     Parameters
@@ -111,11 +119,13 @@ def select_cases(networks: Sequence[str] = (), configs: Sequence[str] = (), dens
         Only these; empty takes those that the README shows.
     densities : sequence of float
         Likewise.
+    batches : sequence of int
+        Images of each program; empty takes one.
 
     Raises
     ------
-    NetworkError, ConfigError
-        When there is no such network, preset or pattern.
+    BenchError, NetworkError, ConfigError
+        When there is no such network, preset, pattern or batch.
     """
     cases = []
     for density in sorted(densities or (*DENSITIES, SPARSEST), reverse=True):
@@ -124,21 +134,23 @@ def select_cases(networks: Sequence[str] = (), configs: Sequence[str] = (), dens
                 is_shown = network in ON_OTHERS.get(config, networks or MEASURED) or (networks and configs)
                 is_large = density != SPARSEST or network.startswith("resnet50") or densities
                 if is_shown and is_large:
-                    cases.append(Case(network=network, config=config, density=density))
+                    cases += [Case(network=network, config=config, density=density, batch=batch) for batch in batches or (1,)]
     return cases
 
 
 def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
-    """Return a network as ONNX, the density of its pruned layers, and the input, float32 [1, C, H, W].
+    """Return a network as ONNX, the density of its pruned layers, and the input, float32 [N, C, H, W].
 
-    What was built is kept, by the sources that build it.
+    What was built is kept, by the sources that build it. Pictures that are none of those to calibrate with are the input, in turn.
     """
     spec = NETWORKS[case.network]
     if spec.architecture == "resnet20":
         clothes = load_dataset()
-        images = normalize(np.concatenate([clothes.train.images[:CALIBRATION_IMAGES], clothes.test.images[:1]]))
+        pictures = np.concatenate([clothes.train.images[:CALIBRATION_IMAGES], clothes.test.images[: case.batch]])
+        scaled = normalize(pictures)
     else:
-        images = normalize_colours(load_pictures(size=spec.input_size).images[: CALIBRATION_IMAGES + 1])
+        scaled = normalize_colours(load_pictures(size=spec.input_size).images)
+    images = scaled[: CALIBRATION_IMAGES + 1]
     folder = Path(__file__).parent
     sources = [folder / "networks.py", *(path for name in ("models", "prune", "quantize") for path in sorted((folder / name).glob("*.py")))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + images.tobytes())
@@ -155,7 +167,8 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
         temporary.write_bytes(data)
         temporary.replace(model)
         write_json(description, {"density": built.density})
-    return model.read_bytes(), json.loads(description.read_text())["density"], images[CALIBRATION_IMAGES:]
+    rest = np.arange(CALIBRATION_IMAGES, len(scaled))
+    return model.read_bytes(), json.loads(description.read_text())["density"], scaled[np.resize(rest, case.batch)]
 
 
 def measure(case: Case, seed: int, known: Mapping[str, str] | None = None, tell: Report = silent) -> dict[str, Any] | None:
@@ -193,7 +206,7 @@ def measure(case: Case, seed: int, known: Mapping[str, str] | None = None, tell:
     tell(stage, 0, 1, "compile")
     network = import_onnx(model, config)
     height, width = image.shape[2:]
-    compilation = schedule_network(network, config, (height, width, image.shape[1]))
+    compilation = schedule_network(network, config, (height, width, image.shape[1]), batch=case.batch)
     inputs = network.quantize_input(image)
     digests = {
         "rtl": digest(describe_machine(config)[0].encode()),
@@ -207,12 +220,14 @@ def measure(case: Case, seed: int, known: Mapping[str, str] | None = None, tell:
         network, compilation, inputs, accelerator, lambda done, total: tell(stage, done, total, f"{done} of {total} commands")
     )
     result, operators = run.result, compilation.plan.operators
-    layers = [describe_layer(operator, layer) for operator, layer in zip(operators, result.layers, strict=True)]
+    images = {layer.name: [operator for operator in operators if operator.report_name == layer.name] for layer in result.layers}
+    layers = [describe_layer(images[layer.name], layer) for layer in result.layers]
     kept = sum(operator.kept_macs for operator in operators)
     cycles = result.counters["cycles"]
     return {
         "network": case.network,
         "config": case.config,
+        "batch": case.batch,
         "pattern": case.pattern,
         "asked_density": case.density,
         "density": density,
@@ -234,7 +249,11 @@ def measure(case: Case, seed: int, known: Mapping[str, str] | None = None, tell:
         "digests": digests,
         "depthwise_utilization": depthwise_utilization(layers, config),
         "layers": layers,
-        **provenance(f"crisp bench --only networks --networks {case.network} --configs {case.config} --densities {case.density}", seed),
+        **provenance(
+            f"crisp bench --only networks --networks {case.network} --configs {case.config} --densities {case.density}"
+            + (f" --batches {case.batch}" if case.batch > 1 else ""),
+            seed,
+        ),
     }
 
 
@@ -243,9 +262,9 @@ def digest(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def record_key(record: Mapping[str, Any]) -> tuple[str, str, float]:
+def record_key(record: Mapping[str, Any]) -> tuple[str, str, int, float]:
     """Return the key of the case that a record is about."""
-    return record["network"], record["config"], record["asked_density"]
+    return record["network"], record["config"], record["batch"], record["asked_density"]
 
 
 def depthwise_utilization(layers: Sequence[Mapping[str, Any]], config: Config) -> float | None:
@@ -280,16 +299,18 @@ def compulsory_bytes(compilation: Compilation) -> int:
     return least_bytes(compilation) + 2 * sum(tensor.pixels * tensor.channels for tensor in large)
 
 
-def describe_layer(operator: Operator, layer: LayerReport) -> dict[str, Any]:
-    """Return what is recorded of a layer."""
-    outputs, pixels = operator.output.channels, operator.output.pixels
+def describe_layer(operators: Sequence[Operator], layer: LayerReport) -> dict[str, Any]:
+    """Return what is recorded of a layer: all its images together, whether each has an operator of its own or not; its shape is of one."""
+    operator, macs = operators[0], sum(operator.macs for operator in operators)
+    outputs, pixels = operator.output.channels, operator.output.pixels // operator.output.images
+    batch = sum(operator.output.images if operator.image is None else 1 for operator in operators)
     return {
         "name": layer.name,
         "operation": layer.operation,
         "kind": operator.kind.name.lower(),
-        "shape": [outputs, operator.macs // (outputs * pixels) or len(operator.taps), pixels],
-        "macs": operator.macs,
-        "kept_macs": operator.kept_macs,
+        "shape": [outputs, macs // (outputs * pixels * batch) or len(operator.taps), pixels],
+        "macs": macs,
+        "kept_macs": sum(operator.kept_macs for operator in operators),
         "cycles": layer.cycles,
         "predicted_cycles": layer.predicted_cycles,
         **layer.counters,
@@ -302,20 +323,25 @@ def with_speedups(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ``large_layer_speedups`` are least, median and largest among the pruned convolutions with at least 64 channels and entries of K.
     """
     records = list(records)
-    dense = {record_key(record)[:2]: record for record in records if record["asked_density"] == 1}
+    dense = {record_key(record)[:3]: record for record in records if record["asked_density"] == 1}
     result = []
     for record in records:
-        before = dense.get(record_key(record)[:2])
+        before = dense.get(record_key(record)[:3])
         if before is None or before["digests"]["rtl"] != record["digests"]["rtl"]:
             result.append({**record, "speedup_over_dense": None, "large_layer_speedups": None})
             continue
         cycles = {layer["name"]: layer["cycles"] for layer in before["layers"]}
-        layers = [{**layer, "speedup_over_dense": cycles[layer["name"]] / max(1, layer["cycles"])} for layer in record["layers"]]
+        layers = [{**layer, "speedup_over_dense": over_dense(layer, cycles)} for layer in record["layers"]]
         large = sorted(layer["speedup_over_dense"] for layer in layers if is_large(layer) and is_pruned(layer))
         spread = {"layers": len(large), "least": large[0], "median": statistics.median(large), "largest": large[-1]} if large else None
         speedup = before["cycles"] / record["cycles"]
         result.append({**record, "speedup_over_dense": speedup, "large_layer_speedups": spread, "layers": layers})
     return result
+
+
+def over_dense(layer: Mapping[str, Any], cycles: Mapping[str, int]) -> float | None:
+    """Return a layer's speed-up over the dense network's of those ``cycles``; none of a copy of images that is not needed there."""
+    return cycles[layer["name"]] / max(1, layer["cycles"]) if layer["name"] in cycles else None
 
 
 def is_pruned(layer: Mapping[str, Any]) -> bool:
@@ -413,8 +439,9 @@ def bench_cases(cases: Sequence[Case], output: Path, console: Console, *, seed: 
 
 def summary(case: Case, record: dict[str, Any]) -> str:
     """Return a line on a record."""
+    each = "" if case.batch == 1 else f" ({record['cycles'] // case.batch:,} an image)"
     return (
-        f"{case}: {record['cycles']:,} cycles, utilization {record['utilization']:.1%}, "
+        f"{case}: {record['cycles']:,} cycles{each}, utilization {record['utilization']:.1%}, "
         f"{record['dram_bytes'] / record['compulsory_bytes']:.2f} of the compulsory bytes, {record['simulation_seconds']:.0f} s, "
         f"{'every byte equal' if record['bits_equal'] else 'BYTES DIFFER'}"
     )
@@ -434,7 +461,9 @@ def read_records(output: Path) -> list[dict[str, Any]]:
 def write_records(output: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records, sorted, with their speed-ups."""
     places = {name: place for place, name in enumerate(NETWORKS)}
-    result = sorted(with_speedups(records), key=lambda record: (places[record["network"]], record["config"], -record["asked_density"]))
+    result = sorted(
+        with_speedups(records), key=lambda record: (places[record["network"]], *record_key(record)[1:3], -record["asked_density"])
+    )
     layers = [{**{name: record[name] for name in KEY}, **layer} for record in result for layer in record["layers"]]
     write_json_lines(output / "layers.json", layers)
     draw_networks(result, output / "networks.png")

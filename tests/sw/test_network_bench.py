@@ -13,7 +13,7 @@ from rich.console import Console
 
 from crisp import network_bench
 from crisp.arch import Config, ConfigError, CrispError, Pattern, ProductLayer, pack
-from crisp.bench import BENCHMARKS, BenchError, BenchOptions, parse_density, run_benchmarks
+from crisp.bench import BENCHMARKS, BenchError, BenchOptions, parse_batch, parse_density, run_benchmarks
 from crisp.compile.compile import schedule_network
 from crisp.compile.selection import kept_weights
 from crisp.data import Split
@@ -63,13 +63,16 @@ def convolution_network(channels: int, size: int, layers: int, *, density: float
     )  # fmt: skip
 
 
-def record(network: str = "resnet20-fashion", config: str = "default", density: float = 1.0, cycles: int = 1000, rtl: str = "a") -> dict:
+def record(
+    network: str = "resnet20-fashion", config: str = "default", density: float = 1.0, cycles: int = 1000, rtl: str = "a", batch: int = 1
+) -> dict:
     shapes = {"first": [64, 64, 49], "conv": [64, 64, 49], "small": [64, 32, 49], "fc": [64, 64, 1]}
     layers = [{"name": name, "kind": "product", "shape": shape, "macs": 100, "cycles": cycles // 10} for name, shape in shapes.items()]
     layers = [{**layer, "kept_macs": 100 if layer["name"] == "first" else round(100 * density)} for layer in layers]
     return {
         "network": network,
         "config": config,
+        "batch": batch,
         "pattern": "dense" if density == 1 else "2:4",
         "asked_density": density,
         "density": density,
@@ -99,6 +102,9 @@ def test_what_is_named_is_measured() -> None:
     assert {case.config for case in select_cases(["vgg16-224"])} == {"default"}
     assert {case.network for case in select_cases(configs=["edge"])} == {"resnet50-224", "resnet20-fashion"}
     assert str(select_cases(["resnet50-32"], ["default"], [0.1])[0]) == "resnet50-32, default, 2:4 10%"
+    cases = select_cases(["resnet50-32"], ["default"], [0.1], [1, 4])
+    assert [str(case) for case in cases] == ["resnet50-32, default, 2:4 10%", "resnet50-32, default, 2:4 10%, 4 images"]
+    assert [parse_batch(text) for text in ("1", "16")] == [1, 16]
 
 
 def test_what_cannot_be_measured() -> None:
@@ -110,6 +116,10 @@ def test_what_cannot_be_measured() -> None:
         select_cases(densities=[0.7])
     with pytest.raises(BenchError, match=r"^density must be dense, a share such as 0\.08, or a percentage such as 8%, not 'thin'$"):
         parse_density("thin")
+    with pytest.raises(BenchError, match=r"^batch must be a number of images of at least 1, not '0'$"):
+        parse_batch("0")
+    with pytest.raises(BenchError, match=r"^batch must be at least 1 image, not 0$"):
+        select_cases(batches=[0])
     with pytest.raises(BenchError, match=rf"^benchmark must be one of {', '.join(BENCHMARKS)}, not 'speed'$"):
         BenchOptions(only=["speed"])
     with pytest.raises(BenchError, match=r"^jobs must be at least 1, not 0$"):
@@ -145,14 +155,14 @@ def test_speedups_need_the_same_machine() -> None:
     assert fast["large_layer_speedups"] == {"layers": 1, "least": 10, "median": 10, "largest": 10}
     assert {layer["name"]: layer["speedup_over_dense"] for layer in fast["layers"]} == {"first": 10, "conv": 10, "small": 10, "fc": 10}
     assert slow["large_layer_speedups"] is None
-    for other in (record(density=0.07, rtl="b"), record(density=0.07, config="edge")):
+    for other in (record(density=0.07, rtl="b"), record(density=0.07, config="edge"), record(density=0.07, batch=4)):
         assert with_speedups([other, record()])[0]["speedup_over_dense"] is None
 
 
 def test_files_hold_everything(tmp_path: Path) -> None:
-    records = [record(density=0.1, cycles=130), record("mobilenetv2-224"), record()]
+    records = [record(density=0.1, cycles=130), record("mobilenetv2-224"), record(batch=4), record()]
     write_records(tmp_path, records)
-    assert [entry["asked_density"] for entry in read_records(tmp_path)] == [1.0, 0.1, 1.0]
+    assert [(entry["batch"], entry["asked_density"]) for entry in read_records(tmp_path)] == [(1, 1.0), (1, 0.1), (4, 1.0), (1, 1.0)]
     assert sorted(read_records(tmp_path), key=str) == sorted(with_speedups(records), key=str)
     assert len((tmp_path / "layers.json").read_text().splitlines()) == 2 + sum(len(entry["layers"]) for entry in records)
     assert (tmp_path / "networks.png").read_bytes().startswith(b"\x89PNG")
@@ -191,6 +201,31 @@ def test_a_network_from_the_beginning_to_the_record(tmp_path: Path, monkeypatch:
     assert measure(case, 1, {**entry["digests"], "program": "other"}) is not None
 
 
+def test_a_batch_from_the_beginning_to_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are of all images, shapes of one, and weights are compulsory once."""
+
+    class Counting(Accelerator):
+        def run(self, program, inputs, *, progress=None):
+            result = super().run(program, inputs, progress=progress)
+            layers = tuple(dataclasses.replace(layer, cycles=10) for layer in result.layers)
+            return dataclasses.replace(result, counters={"cycles": 100, "bytes_read": 60, "bytes_written": 4}, layers=layers)
+
+    images = np.random.default_rng(2).integers(-128, 128, (3, 32, 7, 7)).astype(np.float32)
+    network = convolution_network(32, 7, 2)
+    monkeypatch.setattr(network_bench, "load_model", lambda case, seed: (b"model", 0.25, images))
+    monkeypatch.setattr(network_bench, "import_onnx", lambda model, config: network)
+    monkeypatch.setattr(network_bench, "Accelerator", lambda config, **_: Counting(config, backend="golden"))
+    monkeypatch.setattr("crisp_sim.machine_build.describe_machine", lambda config: ("module machine;", None))
+    entry = measure(Case(network="resnet20-fashion", density=0.1, batch=3), 1)
+    assert entry is not None
+    assert entry["bits_equal"]
+    assert entry["batch"] == 3
+    assert entry["kept_macs"] == entry["dense_macs"] == sum(layer["macs"] for layer in entry["layers"]) == 3 * 2 * 49 * 32 * 32
+    assert [layer["shape"] for layer in entry["layers"]] == [[32, 32, 49]] * 2
+    assert entry["least_bytes"] == 2 * 32 * 32 + 3 * 2 * 49 * 32
+    assert entry["command"].endswith("--densities 0.1 --batches 3")
+
+
 def test_built_networks_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One a network, density and seed; each is built once."""
     built = []
@@ -206,7 +241,7 @@ def test_built_networks_are_kept_apart(tmp_path: Path, monkeypatch: pytest.Monke
         built.append((name, 1.0 if sparsity is None else sparsity.density, seed))
         return Built(built[-1][1] + 0.001)
 
-    pictures = Split(np.arange(20 * 32 * 32 * 3).astype(np.uint8).reshape(20, 32, 32, 3), np.zeros(20, np.int64))
+    pictures = Split(np.random.default_rng(5).integers(0, 256, (20, 32, 32, 3), np.uint8), np.zeros(20, np.int64))
     monkeypatch.setattr(network_bench, "MODELS", tmp_path)
     monkeypatch.setattr(network_bench, "build_network", build)
     monkeypatch.setattr(network_bench, "load_pictures", lambda size: pictures)
@@ -217,6 +252,11 @@ def test_built_networks_are_kept_apart(tmp_path: Path, monkeypatch: pytest.Monke
     for before, after in zip(first, second, strict=True):
         assert before[:2] == after[:2]
         assert before[2].shape == (1, 3, 32, 32)
+    many = network_bench.load_model(Case(network="vgg16-32", batch=14), 1)[2]
+    assert many.shape == (14, 3, 32, 32)
+    assert (many[0] == second[8][2]).all()
+    assert (many[12] == many[0]).all()  # 12 pictures are left
+    assert (many[1:12] != many[0]).any(axis=(1, 2, 3)).all()
     assert first[2][:2] == (b"('resnet50-32', 0.1, 1)", 0.101)
 
 

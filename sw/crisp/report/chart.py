@@ -69,12 +69,13 @@ def draw_networks(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [f"{record['network']}, {record['config']}, {pattern_text(record)}" for record in records]
+    names = [f"{network_text(record)}, {record['config']}, {pattern_text(record)}" for record in records]
     colours = [DENSE if record["asked_density"] == 1 else SPARSE for record in records]
     # A gap between networks.
     places: list[float] = []
     for number, record in enumerate(records):
-        is_new = number > 0 and (record["network"], record["config"]) != (records[number - 1]["network"], records[number - 1]["config"])
+        kinds = [tuple(entry[name] for name in ("network", "config", "batch")) for entry in (records[number - 1], record)]
+        is_new = number > 0 and kinds[0] != kinds[1]
         places.append(places[-1] + (1.6 if is_new else 1.0) if places else 0.0)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 0.3 * (places[-1] + 1) + 1.6), sharey=True, layout="constrained")
 
@@ -92,6 +93,11 @@ def draw_networks(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     left.invert_yaxis()
     save(figure, (left, right), path)
+
+
+def network_text(record: Mapping[str, Any]) -> str:
+    """Return the name of a record's network, and how many images the program computes if not one."""
+    return record["network"] if record["batch"] == 1 else f"{record['network']}, {record['batch']} images"
 
 
 def pattern_text(record: Mapping[str, Any]) -> str:
