@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from tests.sw.compile.integer_networks import Builder, select
+from tests.sw.compile.integer_networks import Builder, check_program, random_network, select
 
 from crisp.arch import Config, Spread
 from crisp.compile.chunks import Chunk, cut
@@ -69,3 +69,12 @@ def test_one_slot_a_cycle_is_written() -> None:
     slow = dataclasses.replace(config, clusters=2)
     (chunk,) = cut(operator, slow)
     assert cycles(operator, chunk, slow) == 16 * 64
+
+
+@pytest.mark.parametrize("clusters", [2, 4, 8])
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks(seed: int, clusters: int) -> None:
+    """The network's integers, for one image and for several, with much memory and with little."""
+    depth = 4096 if seed % 2 else 96
+    config = dataclasses.replace(TINY, clusters=clusters, activation_buffer_depth=depth)
+    check_program(random_network(config, seed, length=5), config, batch=1 + seed % 3)
