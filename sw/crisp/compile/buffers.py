@@ -18,6 +18,8 @@ class Home:
         First word.
     width : int
         Pixels of a row.
+    line : int
+        Words from a row to the next; at least ``width``.
     rows : int
         Rows of the ring.
     pitch : int
@@ -32,6 +34,7 @@ class Home:
 
     base: int
     width: int
+    line: int
     rows: int
     pitch: int
     planes: int
@@ -40,8 +43,8 @@ class Home:
 
     @property
     def ring(self) -> int:
-        """Pixels of the ring."""
-        return self.rows * self.width
+        """Words of a plane's ring."""
+        return self.rows * self.line
 
     @property
     def words(self) -> int:
@@ -54,7 +57,7 @@ class Home:
 
     def place(self, row: int) -> int:
         """Return the place of the first pixel of ``row`` in the ring."""
-        return row % self.rows * self.width
+        return row % self.rows * self.line
 
 
 class Ring:

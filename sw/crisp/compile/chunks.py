@@ -134,7 +134,7 @@ def window_runs(operator: Operator, chunk: Chunk, source: Home) -> bytes:
         shift, phase = np.divmod(columns - operator.window.padding[1], 2)
         places = phase * (source.width // 2) + shift
     ring = source.words if operator.kind is Kind.PLANES else source.ring
-    pixels = np.fmod(rows * source.width + places, ring)  # taps that are further away than the image is large lie outside it
+    pixels = np.fmod(rows * source.line + places, ring)  # taps that are further away than the image is large lie outside it
     if operator.kind is Kind.PLANES or operator.is_inside:
         rows, columns = np.zeros_like(rows), np.zeros_like(columns)
     return RUN.pack_array(

@@ -11,12 +11,13 @@ from crisp.golden import Network
 from .batch import Batch, batch_operators
 from .errors import CompileError
 from .interleave import interleave
+from .lines import choose_lines
 from .operator import Kind, Operator, Tensor
 from .order import order_operators
 from .plan import Plan
 from .predict import predict
 from .schedule import NoRoom, Scheduler
-from .segments import choose_segments
+from .segments import Segment, choose_segments
 from .selection import select_operators
 
 __all__ = ["Compilation", "compile_network", "schedule_network"]
@@ -86,9 +87,7 @@ def schedule_network(
         plan = make_plan(images, config)
         for share in CAPACITIES:
             try:
-                scheduler = Scheduler(plan, choose_segments(plan, int(config.activation_words * share)))
-                scheduler.run()
-                scheduler.stream.commands = interleave(scheduler.stream.commands, config)
+                scheduler = place(plan, choose_segments(plan, int(config.activation_words * share)))
             except NoRoom as error:
                 missing = (
                     f"{error}: finds no room in the activation buffer of {config.activation_words} words; choose a larger configuration"
@@ -107,6 +106,28 @@ def make_plan(images: Batch, config: Config) -> Plan:
     for operator in images.operators:
         tensors |= {operator.source.name: operator.source, operator.output.name: operator.output}
     return Plan(images.operators, images.chunks, images.sources, images.outputs, tensors, config, images.parked, images.bounds)
+
+
+def place(plan: Plan, segments: list[Segment]) -> Scheduler:
+    """Write the commands of segments, with lines that are good for the banks as far as there is room for them.
+
+    Raises
+    ------
+    NoRoom
+        When not all tensors find a place.
+    """
+    lines = choose_lines(plan, segments)
+    while True:
+        scheduler = Scheduler(plan, segments, lines)
+        try:
+            scheduler.run()
+        except NoRoom:
+            if not lines:
+                raise
+            lines = dict([*lines.items()][:-1])
+            continue
+        scheduler.stream.commands = interleave(scheduler.stream.commands, plan.config)
+        return scheduler
 
 
 def assemble(network: Network, batch: int, plan: Plan, scheduler: Scheduler, info: dict[str, Any]) -> Program:

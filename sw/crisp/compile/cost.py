@@ -8,7 +8,7 @@ from .chunks import Chunk
 from .lanes import Lanes, serving_cycles
 from .operator import Kind, Operator
 
-__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "array_cycles", "execute_cycles", "window_cycles"]
+__all__ = ["CHUNK_OVERHEAD", "DEPENDENT_OVERHEAD", "array_cycles", "execute_cycles", "fill_cycles", "window_cycles"]
 
 #: Cycles that an EXECUTE takes beyond its steps where it needs the results of the one before: those leave the array, are written, and
 #: the first windows are gathered.
@@ -20,7 +20,8 @@ CHUNK_OVERHEAD = 8
 
 def execute_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, phases: int, config: Config) -> int:
     """Predict the cycles of the EXECUTEs, one or two, that compute some rows of a chunk, waiting for the one before included."""
-    return phases * array_cycles(operator, chunk, lanes, config) + (CHUNK_OVERHEAD if chunk.first else DEPENDENT_OVERHEAD)
+    cycles = phases * array_cycles(operator, chunk, lanes, config)
+    return cycles + (CHUNK_OVERHEAD if chunk.first else DEPENDENT_OVERHEAD + fill_cycles(operator, chunk, lanes, config))
 
 
 def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config) -> int:
@@ -57,6 +58,14 @@ def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config)
         return max(int(tiles @ busy), -(-int(tiles.sum()) // config.clusters) * int(steps.sum()))
     share = max(int(steps[cluster :: config.clusters].sum()) for cluster in range(config.clusters))
     return int(tiles @ np.maximum(max(share, slots), words))
+
+
+def fill_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config) -> int:
+    """Return the cycles for which the first row tile waits for words of the first window, where none was gathered ahead."""
+    if operator.kind is not Kind.PRODUCT:
+        return 0
+    words, tiles = gathered(operator, chunk, lanes, config)
+    return max(0, int(tiles @ words) // int(tiles.sum()) - int(chunk.tile_steps[0]))
 
 
 def window_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config) -> int:

@@ -142,9 +142,9 @@ class Plan:
                 step += unit
         return step
 
-    def pitch(self, name: str, rows: int) -> int:
+    def pitch(self, name: str, rows: int, line: int | None = None) -> int:
         """Return the words from one plane of a tensor's ring to the next: odd where planes are read side by side."""
-        pixels = rows * self.tensors[name].width
+        pixels = rows * (line or self.tensors[name].width)
         return pixels | 1 if name in self.odd and pixels > 1 else pixels
 
     def words(self, name: str, rows: int) -> int:
@@ -165,8 +165,8 @@ class Plan:
         """Return 2 for source and output where their even columns lie before the odd ones, else 1."""
         return 2 if operator.source.name in self.split else 1, 2 if operator.output.name in self.split else 1
 
-    def lanes(self, operator: Operator, rows: int, source_phases: int, output_phases: int) -> Lanes:
-        """Return the walk that computes some rows of an operator's result."""
+    def lanes(self, operator: Operator, rows: int, source_phases: int, output_phases: int, line: int | None = None) -> Lanes:
+        """Return the walk that computes some rows of an operator's result from a source whose rows are ``line`` words apart."""
         source = operator.source
         return source_lanes(
             operator,
@@ -174,7 +174,7 @@ class Plan:
             rows,
             group=self.config.group_size,
             pitch=self.pitch(source.name, source.height),
-            line=source.width,
+            line=line or source.width,
             source_phases=source_phases,
             output_phases=output_phases,
         )
@@ -185,9 +185,9 @@ class Plan:
         lanes = self.lanes(operator, rows, *phases)
         return phases[1] * max(window_cycles(operator, chunk, lanes, self.config) for chunk in self.chunks[operator.name])
 
-    def chunk_cycles(self, operator: Operator, rows: int, source_phases: int, output_phases: int) -> int:
+    def chunk_cycles(self, operator: Operator, rows: int, source_phases: int, output_phases: int, line: int | None = None) -> int:
         """Return the predicted cycles of an operator's EXECUTEs for some rows of its result."""
-        lanes = self.lanes(operator, rows, source_phases, output_phases)
+        lanes = self.lanes(operator, rows, source_phases, output_phases, line)
         return sum(execute_cycles(operator, chunk, lanes, output_phases, self.config) for chunk in self.chunks[operator.name])
 
     def operator_cycles(self, operator: Operator, rows: int) -> int:

@@ -91,7 +91,7 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
         match command.opcode:
             case Opcode.EXECUTE:
                 # The gather works ahead of the array, but not beyond the end of the one before.
-                begin = max(array, start + gather)
+                begin = max(array, start + gather + command.fill)
                 array = begin + command.cycles
                 end = array + tail[ExecuteKind(command.fields["kind"])]
                 free[Opcode.EXECUTE] = max(start, array - command.cycles)

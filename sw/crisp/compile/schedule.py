@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from crisp.arch.loads import TABLE_DEPTH, element_bytes
 
 from .buffers import FreeList, Home, Ring
 from .chunks import Chunk, window_runs
-from .cost import array_cycles
+from .cost import array_cycles, fill_cycles
 from .lanes import Lanes, source_lanes
 from .operator import Kind, Operator, Tensor
 from .plan import Plan
@@ -88,11 +88,14 @@ class Scheduler:
         Operators and tensors.
     segments : list of Segment
         How they are computed.
+    lines : mapping
+        Words from a row of a tensor to the next, where that is not its width.
     """
 
-    def __init__(self, network: Plan, segments: list[Segment]):
+    def __init__(self, network: Plan, segments: list[Segment], lines: Mapping[str, int]):
         self.network = network
         self.segments = segments
+        self.lines = lines
         self.config: Config = network.config
         self.group = self.config.group_size
         self.constants = Constants()
@@ -166,7 +169,7 @@ class Scheduler:
         """Return the words that rows ``low`` to ``high`` of a tensor take on chip."""
         home = self.homes[name]
         rows = np.arange(low, high) % home.rows
-        pixels = (rows[:, None] * home.width + np.arange(home.width)).reshape(-1)
+        pixels = (rows[:, None] * home.line + np.arange(home.width)).reshape(-1)
         return Touch("activations", home.base + np.arange(home.planes)[:, None] * home.pitch + pixels)
 
     def take(self, segment: Segment) -> list[str]:
@@ -176,7 +179,8 @@ class Scheduler:
         stay = {plan.homes[name] for name in segment.kept}
         for name in sorted(names, key=lambda name: (name not in stay, -plan.rings[name])):
             tensor = self.network.tensors[name]
-            pitch, planes = self.network.pitch(name, plan.rings[name]), tensor.planes(self.group)
+            line = self.lines.get(name, tensor.width)
+            pitch, planes = self.network.pitch(name, plan.rings[name], line), tensor.planes(self.group)
             if name in segment.loaded:
                 planes = -(-planes // segment.parts)
             if segment.tiles:
@@ -184,7 +188,8 @@ class Scheduler:
             base = self.free.take(name, planes * pitch, high=name not in stay)
             if base is None:
                 raise NoRoom(name)
-            self.homes[name] = Home(base, tensor.width, plan.rings[name], pitch, planes, 2 if name in self.network.split else 1)
+            phases = 2 if name in self.network.split else 1
+            self.homes[name] = Home(base, tensor.width, line, plan.rings[name], pitch, planes, phases)
             self.owners[name] = name
             if name not in stay:
                 temporary.append(name)
@@ -471,7 +476,7 @@ class Scheduler:
                 high,
                 group=self.group,
                 pitch=source.pitch,
-                line=source.width,
+                line=source.line,
                 source_phases=source.phases,
                 output_phases=output.phases,
                 phase=phase,
@@ -485,6 +490,7 @@ class Scheduler:
                 reads,
                 self.touch(operator.output.name, low, high),
                 cycles=array_cycles(operator, chunk, lanes, self.config),
+                fill=fill_cycles(operator, chunk, lanes, self.config),
                 **common,
                 **walk,
                 **self.results(operator, chunk, source, output, low, phase),
@@ -505,7 +511,7 @@ class Scheduler:
 
     def walk(self, operator: Operator, chunk: Chunk, source: Home, output: Home, lanes: Lanes, low: int, phase: int) -> dict[str, int]:
         """Return the fields that say which pixels see which part of the source; where columns are split, every other from ``phase`` on."""
-        columns, width, phases = self.config.columns, lanes.width, output.phases
+        columns, width = self.config.columns, lanes.width
         part = chunk_stride(operator, source)
         images = operator.output.images
         step_y = step_x = first_y = first_x = 0
@@ -515,13 +521,13 @@ class Scheduler:
         elif operator.image is not None:  # each pixel is a row, between which those of the other images lie
             first_q, ring = source.place(low), source.ring
         else:
-            step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1] * phases
+            step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1] * output.phases
             first_y = low // operator.row_step * step_y - operator.window.padding[0]
             first_x = phase * operator.window.stride[1] - operator.window.padding[1]
             ring = source.ring
             # Where columns are split, the runs hold the padding, which decides on the half.
             first_place = first_x if source.phases == 1 else phase * operator.window.stride[1] // source.phases
-            first_q = (first_y * source.width + first_place) % ring
+            first_q = (first_y * source.line + first_place) % ring
             height, input_width = operator.source.height, source.width
             if operator.is_inside:
                 step_y = step_x = first_y = first_x = 0
@@ -529,7 +535,7 @@ class Scheduler:
         rows, rest = divmod(columns, width)
         wrap_dx, wrap_dq = -width * step_x, lanes.row_step - width * lanes.step
         # Places between the end of a row of results and the next row's begin.
-        gap = operator.row_step * operator.output.width - width
+        gap = operator.row_step * output.line - width
         if operator.kind is Kind.PLANES:
             gap = output.pitch - width if images > 1 else 0
         elif operator.image is not None:
@@ -570,7 +576,7 @@ class Scheduler:
         if operator.kind is Kind.MAX:
             first, per_tile, pitch, below, limit = chunk.first, output.pitch, output.pitch, 0, chunk.row_tiles
         elif operator.kind is Kind.DEPTHWISE:
-            first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.width if words > 1 else 0, chunk.row_tiles * words
+            first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.line if words > 1 else 0, chunk.row_tiles * words
         else:
             first, per_tile, pitch, below = chunk.first * words, words * output.pitch, output.pitch, 0
             limit = min(chunk.row_tiles * words, output.first_plane + output.planes - first)

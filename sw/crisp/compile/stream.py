@@ -57,12 +57,15 @@ class Emitted:
         Layer that it belongs to, for messages and reports.
     cycles : int
         Predicted cycles of work, without waiting.
+    fill : int
+        Of an EXECUTE, predicted cycles in which the array waits for the first window where that is not gathered ahead.
     """
 
     opcode: Opcode
     fields: dict[str, int]
     label: str
     cycles: int = 0
+    fill: int = 0
 
 
 @dataclasses.dataclass
@@ -113,7 +116,7 @@ class CommandStream:
         self.counts = {Opcode.LOAD: 0, Opcode.STORE: 0, Opcode.EXECUTE: 0}
         self.commands: list[Emitted] = []
 
-    def emit(self, opcode: Opcode, label: str, waits: dict[str, int], cycles: int, fields: dict[str, int]) -> None:
+    def emit(self, opcode: Opcode, label: str, waits: dict[str, int], cycles: int, fields: dict[str, int], fill: int = 0) -> None:
         """Append a command; waits are counts of commands since the beginning."""
         limits = {"wait_load": Opcode.LOAD, "wait_execute": Opcode.EXECUTE, "wait_store": Opcode.STORE}
         counted = {name: waits.get(name, 0) % (1 << 16) for name in limits}
@@ -124,7 +127,7 @@ class CommandStream:
         word = self.words[opcode]
         values = {field.name: 0 for field in word.fields}
         values.update(fields, opcode=int(opcode), **counted)
-        self.commands.append(Emitted(opcode, values, label, cycles))
+        self.commands.append(Emitted(opcode, values, label, cycles, fill))
         if opcode in self.counts:
             self.counts[opcode] += 1
 
@@ -144,7 +147,7 @@ class CommandStream:
             self.history[reads.buffer].loaded[reads.places] = count
         return count
 
-    def execute(self, label: str, reads: list[Touch], writes: Touch, *, cycles: int = 0, **fields: int) -> int:
+    def execute(self, label: str, reads: list[Touch], writes: Touch, *, cycles: int = 0, fill: int = 0, **fields: int) -> int:
         """Append an EXECUTE; return how many there are with it.
 
         Gathers and writes of EXECUTEs are in order among themselves, so one waits for an earlier one only where it reads its results.
@@ -157,7 +160,7 @@ class CommandStream:
         target = self.history[writes.buffer]
         waits["wait_load"] = max(waits["wait_load"], latest(target.loaded, writes.places))
         waits["wait_store"] = latest(target.stored, writes.places)
-        self.emit(Opcode.EXECUTE, label, waits, cycles, fields)
+        self.emit(Opcode.EXECUTE, label, waits, cycles, fields, fill)
         count = self.counts[Opcode.EXECUTE]
         for touch in reads:
             self.history[touch.buffer].gathered[touch.places] = count

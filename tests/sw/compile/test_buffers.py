@@ -65,7 +65,7 @@ def test_free_words(size: int, data: st.DataObject) -> None:
 
 
 def test_home() -> None:
-    home = Home(base=7, width=5, rows=3, pitch=17, planes=2)
+    home = Home(base=7, width=5, line=5, rows=3, pitch=17, planes=2)
     assert home.ring == 15
     assert home.words == 34
     assert [home.place(row) for row in range(5)] == [0, 5, 10, 0, 5]

@@ -263,7 +263,7 @@ def test_runs_list_the_words_of_a_window(kernel: int, dilation: int, density: fl
     net = Builder(TINY, (9, 7, 24), seed=3)
     net.conv("input", 32, kernel=(kernel, kernel), dilation=(dilation, dilation), padding=(1, 1), density=density)
     (operator,) = select(net)
-    home = Home(base=100, width=7, rows=9, pitch=63, planes=6)
+    home = Home(base=100, width=7, line=7, rows=9, pitch=63, planes=6)
     for chunk in cut(operator, TINY):
         words = expand(window_runs(operator, chunk, home))
         wanted = [(operator.taps[tap], plane * 63) for tap, plane in chunk.words]
@@ -279,7 +279,7 @@ def test_long_runs_are_cut() -> None:
     net.conv("input", 4)
     operator = dataclasses.replace(select(net)[0], output=dataclasses.replace(select(net)[0].output, width=5))
     (chunk,) = cut(operator, config)
-    runs = window_runs(operator, chunk, Home(0, 1, 1, 1, 1030))
+    runs = window_runs(operator, chunk, Home(0, 1, 1, 1, 1, 1030))
     assert (RUN.unpack_array(np.frombuffer(runs, "<u8"))["words_minus_1"] + 1).tolist() == [512, 512, 6]
     assert chunk.num_runs == 3
     assert [plane + number for _, _, _, (plane, number) in expand(runs)] == list(range(1030))
@@ -292,7 +292,7 @@ def test_split_columns(padding: int) -> None:
     net.maximum("input", kernel=(3, 3), stride=(2, 2), padding=(padding, padding))
     (operator,) = select(net)
     (chunk,) = cut(operator, TINY)
-    words = expand(window_runs(operator, chunk, Home(0, 8, 6, 48, 1, phases=2)))
+    words = expand(window_runs(operator, chunk, Home(0, 8, 8, 6, 48, 1, phases=2)))
     for dy, dx, pixels, _ in words:
         for pixel in range(1, 3):
             column = pixel * 2 + dx - padding
@@ -306,5 +306,5 @@ def test_planes_as_pixels() -> None:
     net.global_average("input")
     (operator,) = select(net)
     (chunk,) = cut(operator, TINY)
-    words = expand(window_runs(operator, chunk, Home(0, 4, 3, 13, 2)))
+    words = expand(window_runs(operator, chunk, Home(0, 4, 4, 3, 13, 2)))
     assert words == [(0, 0, pixel, (0, 0)) for pixel in range(12)]
