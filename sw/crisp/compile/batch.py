@@ -23,6 +23,7 @@ from .cost import array_cycles
 from .errors import CompileError
 from .lanes import source_lanes
 from .operator import FARTHEST, Kind, Operator, Tensor
+from .segments import BUS_WEIGHT
 from .share_out import cut_for_clusters
 
 __all__ = ["MAX_BATCH", "Batch", "batch_operators"]
@@ -93,9 +94,13 @@ def batch_operators(
     chunks = {operator.name: cut_for_clusters(operator, config) for operator in operators}
     if batch == 1:
         return Batch(list(operators), chunks, (source,), (operators[-1].output,))
-    # A joined linear layer has a pixel an image: more of them than lanes would only make its weights wait.
-    together = max(number for number in range(1, config.columns + 1) if batch % number == 0)
-    first = choose_first(source, operators, chunks, together, config) if is_joined else len(operators)
+    together, first = 1, len(operators)
+    if is_joined:
+        # A joined linear layer has a pixel an image: more of them than lanes would only make its weights wait.
+        numbers = [number for number in range(2, config.columns + 1) if batch % number == 0]
+        gains = {number: choose_first(source, operators, chunks, number, config) for number in numbers}
+        together = max(gains, key=lambda number: (gains[number][0], number), default=1)
+        first = gains[together][1] if gains else first
     joiner = Joiner(source, operators, chunks, together if first < len(operators) else 1, first, config, room)
     for number in range(0, batch, joiner.together):
         joiner.add(range(number, number + joiner.together))
@@ -147,35 +152,46 @@ def crossing(operators: Sequence[Operator], joined: Iterable[int]) -> list[Tenso
     ]
 
 
-def choose_first(source: Tensor, operators: Sequence[Operator], chunks: Mapping[str, Sequence[Chunk]], images: int, config: Config) -> int:
-    """Return the operator from which on those that can be joined are: the one with least cycles; behind the last where none should be."""
+def choose_first(
+    source: Tensor, operators: Sequence[Operator], chunks: Mapping[str, Sequence[Chunk]], images: int, config: Config
+) -> tuple[float, int]:
+    """Choose the operator from which on those that can be joined are.
+
+    Returns
+    -------
+    gain : float
+        Cycles that an image costs less than alone, with those that its bytes on the bus cost; 0 where nothing should be joined.
+    first : int
+        The operator; behind the last where none should be.
+    """
     group = config.group_size
     joinable = joinable_from(operators, images)
 
-    def cycles(operator: Operator) -> int:
-        """Return the cycles of an operator, for one image or several side by side: of the array, or to load its weights."""
+    def cost(operator: Operator) -> float:
+        """Return what an operator costs, for one image or several side by side: cycles of the array or to load its weights, and bytes."""
         source = operator.source
         lanes = source_lanes(operator, 0, operator.output.height, group=group, pitch=source.pixels, line=source.width)
         array = sum(array_cycles(operator, chunk, lanes, config) for chunk in chunks[operator.report_name])
-        return max(array, sum(chunk.weight_bytes for chunk in chunks[operator.report_name]) // config.beat_bytes)
+        bus = sum(chunk.weight_bytes for chunk in chunks[operator.report_name]) / config.beat_bytes
+        return max(array, bus) + BUS_WEIGHT * bus
 
-    gains = {index: images * cycles(operators[index]) - cycles(join(operators[index], images)) for index in joinable}
+    gains = {index: images * cost(operators[index]) - cost(join(operators[index], images)) for index in joinable}
     conflicts = -(-config.columns // (config.banks // math.gcd(images, config.banks)))
-    best, least = len(operators), 0
-    for position, first in enumerate(joinable if images > 1 else ()):
+    best, most = len(operators), 0.0
+    for position, first in enumerate(joinable):
         joined = joinable[position:]
         if peak(operators, joined, group) * images > config.activation_words:
             continue
         copied = [tensor for tensor in crossing(operators, joined) if tensor.name != source.name]
-        price = -sum(gains[index] for index in joined)
+        gain = sum(gains[index] for index in joined)
         for tensor in copied:
             tiles = -(-tensor.pixels // config.columns)
             words = tiles * tensor.planes(group) * max(conflicts, group // config.drain_rows)
             bus = tensor.pixels * tensor.planes(group) * group // config.beat_bytes
-            price += images * (words + COPY_OVERHEAD + bus + MEMORY_OVERHEAD)
-        if price < least:
-            best, least = first, price
-    return best
+            gain -= images * (words + COPY_OVERHEAD + bus + MEMORY_OVERHEAD)
+        if gain > most:
+            best, most = first, gain
+    return most / images, best
 
 
 def peak(operators: Sequence[Operator], joined: Sequence[int], group: int) -> int:

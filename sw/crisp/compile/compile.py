@@ -124,7 +124,9 @@ def place(plan: Plan, segments: list[Segment]) -> Scheduler:
         except NoRoom:
             if not lines:
                 raise
-            lines = dict([*lines.items()][:-1])
+            layers = {name: plan.operators[plan.born[name]].report_name for name in lines}
+            least = layers[[*lines][-1]]  # of all images alike
+            lines = {name: line for name, line in lines.items() if layers[name] != least}
             continue
         scheduler.stream.commands = interleave(scheduler.stream.commands, plan.config)
         return scheduler

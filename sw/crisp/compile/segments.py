@@ -16,7 +16,7 @@ from .plan import Plan
 from .stripes import StripePlan, plan_stripes
 from .tiles import Tiles
 
-__all__ = ["Segment", "choose_segments"]
+__all__ = ["BUS_WEIGHT", "Segment", "choose_segments"]
 
 #: Longest segment that is tried, in operators.
 LONGEST = 18

@@ -95,6 +95,15 @@ def test_late_layers_are_joined(config: Config) -> None:
     assert "conv3" not in names
 
 
+@pytest.mark.parametrize(("depth", "together"), [(80, 8), (150, 2), (200, 4), (400, 8)])
+def test_fewer_images_side_by_side_where_memory_is_short(depth: int, together: int) -> None:
+    """Maps of as many as fit; where none do, single pixels of as many as there are lanes."""
+    config = dataclasses.replace(TINY, columns=8, activation_buffer_depth=depth)
+    compilation = check_program(residual(config=config), config, 8)
+    assert compilation.program.outputs[0].interleave == together
+    assert ("conv8" in joined(compilation)) == (depth > 80)
+
+
 def test_small_results_wait_on_chip_and_large_ones_in_memory() -> None:
     small = check_program(residual(), TINY, 4)
     assert small.plan.partial
@@ -124,7 +133,9 @@ def test_a_kernel_wider_than_runs_can_tell() -> None:
     assert joined(check_program(net, TINY, 4)) == ["conv0", "conv1"]
     padded = Builder(TINY, (2, 40, 4), seed=2)
     padded.conv(padded.conv("input", 8, kernel=(2, 41), padding=(0, 1)), 6)
-    assert "conv0" not in joined(check_program(padded, TINY, 4))
+    compilation = check_program(padded, TINY, 4)
+    assert joined(compilation) == ["conv0", "conv1"] * 2  # of two images taps are near enough
+    assert compilation.program.outputs[0].interleave == 2
 
 
 def test_what_can_be_joined() -> None:
