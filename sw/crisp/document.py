@@ -9,17 +9,11 @@ from typing import Any
 from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
+from crisp.network_document import networks_markdown, networks_notes, networks_table
 from crisp.report import Comparison, markdown_table
-from crisp.report.chart import network_text, pattern_text
 from crisp.report.table import layer_markdown
 
 __all__ = ["DocumentError", "write_documents"]
-
-#: Density at which the speed-ups of single layers are told.
-SPARSEST = 0.07
-
-#: Density at which it is told where cycles go, besides that of dense networks.
-TENTH = 0.1
 
 #: Multipliers of the largest ECP5, LFE5U-85F.
 ECP5_MULTIPLIERS = 156
@@ -52,6 +46,7 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
     wanted = {
         root / "docs/formats.md": formats_markdown(),
         root / "docs/registers.md": registers_markdown(),
+        root / "docs/results.md": networks_markdown(load(root, "networks")),
         root / "sim/crisp_sim/crisp_registers.h": registers_header(),
         root / "README.md": readme(root),
     }
@@ -106,113 +101,9 @@ def demo_section(root: Path) -> str:
 
 
 def networks_section(root: Path) -> str:
-    """Return what whole networks take."""
+    """Return what whole networks take, in short."""
     records = load(root, "networks")
-    lines = [
-        (
-            network_text(record),
-            f"`{record['config']}`",
-            pattern_text(record),
-            f"{record['cycles'] // record['batch']:,}",
-            f"{record['utilization']:.1%}",
-            "" if record["speedup_over_dense"] is None else f"{record['speedup_over_dense']:.2f}",
-            f"{record['dense_macs'] / record['kept_macs']:.2f}",
-            f"{record['dram_bytes'] / record['batch'] / 1e6:,.2f}",
-            f"{record['dram_bytes'] / record['compulsory_bytes']:.2f}",
-            f"{record['simulation_seconds']:,.0f} s",
-            "yes" if record["bits_equal"] else "NO",
-        )
-        for record in records
-    ]
-    headings = (
-        "network",
-        "machine",
-        "pattern",
-        "cycles an image",
-        "utilization",
-        "speed-up",
-        "dense / kept MACs",
-        "MB an image",
-        "of compulsory",
-        "simulated in",
-        "bytes equal",
-    )
-    parts = [
-        markdown_table(headings, lines),
-        networks_notes(records),
-        where_cycles_go(records),
-        large_layers(records),
-        depthwise_layers(records),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def networks_notes(records: list[dict[str, Any]]) -> str:
-    """Return on what networks ran, and what the columns mean."""
-    memory = records[0]["memory"]
-    configs = {record["config"]: record for record in records}
-    machines = "; ".join(
-        f"`{name}` has {record['on_chip_bytes'] // 1024} KiB on chip and a bus of {record['axi_bits']} bits"
-        for name, record in configs.items()
-    )
-    several = " Of programs that compute several images, cycles and bytes are those of one." if any(r["batch"] > 1 for r in records) else ""
-    trained = ", ".join(dict.fromkeys(record["network"] for record in records if record["weights"] == "trained"))
-    return (
-        f"{machines}. Bandwidth of the memory is {memory['bandwidth']:g} word of the bus a cycle, reads and writes together, its latency "
-        f"{memory['latency']} cycles. Compulsory are weights as packed, input and output once, and each tensor larger than the activation "
-        f"buffer once out and once in; layers that are computed together need less. Inputs are real pictures. Trained weights: "
-        f"{trained or 'none'}; all others have their seeded initial ones.{several}"
-    )
-
-
-def where_cycles_go(records: list[dict[str, Any]]) -> str:
-    """Return the shares of the cycles of dense and of pruned networks."""
-    lines = []
-    for record in records:
-        if record["asked_density"] not in (1, TENTH):
-            continue
-        counters, cycles = record["counters"], record["counters"]["cycles"]
-        active, useful = counters["active"] / cycles, record["utilization"]
-        causes = [counters[f"idle_{name}"] / cycles for name in ("windows", "memory", "pooling")]
-        shares = (useful, active - useful, *causes, 1 - active - sum(causes))
-        lines.append((network_text(record), f"`{record['config']}`", pattern_text(record), *(f"{max(0, share):.1%}" for share in shares)))
-    headings = ("network", "machine", "pattern", "kept MACs", "empty places", "windows", "memory", "pooling", "rest")
-    return (
-        "Where the cycles go. Empty places are lanes without a pixel, rows without a channel, and, in depthwise convolutions, operands "
-        f"that are not used; the others are cycles without a step, by what it waited for:\n\n{markdown_table(headings, lines)}"
-    )
-
-
-def large_layers(records: list[dict[str, Any]]) -> str:
-    """Return the speed-ups of single layers at the least density."""
-    lines = [
-        (
-            network_text(record),
-            f"`{record['config']}`",
-            f"{record['density']:.1%}",
-            f"{spread['layers']}",
-            *(f"{spread[name]:.1f}" for name in ("least", "median", "largest")),
-        )
-        for record in records
-        if (spread := record["large_layer_speedups"]) and record["asked_density"] == SPARSEST
-    ]
-    if not lines:
-        return ""
-    headings = ("network", "machine", "density", "convolutions", "least", "median", "largest")
-    return (
-        "Speed-up over dense of single layers, the pruned convolutions with at least 64 channels and 64 inputs; "
-        f"[results/layers.json](results/layers.json) has every layer:\n\n{markdown_table(headings, lines)}"
-    )
-
-
-def depthwise_layers(records: list[dict[str, Any]]) -> str:
-    """Return how well depthwise convolutions use the array."""
-    shares = [
-        f"{record['depthwise_utilization']:.1%} in {network_text(record)} on `{record['config']}`"
-        for record in records
-        if record["depthwise_utilization"] is not None and record["asked_density"] == 1
-    ]
-    return f"Depthwise convolutions use this share of the multipliers: {', '.join(shares)}." if shares else ""
+    return f"{networks_table(records)}\n\n{networks_notes(records)}"
 
 
 def steady_state_section(root: Path) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -40,9 +41,16 @@ DENSITIES = (1.0, 0.1, 0.08)
 #: Sparsest pattern, only where layers are large.
 SPARSEST = 0.07
 
-#: Networks that are measured on each preset besides the default one, which has them all. MobileNetV2 of 224 pixels does not fit ``edge``:
-#: for four rows of its result at a time the first depthwise convolution with a stride needs nine rows of 96 channels of 112 pixels.
-ON_OTHERS = {"edge": ("resnet50-224", "resnet20-fashion")}
+#: What is measured where nothing is named: networks, preset, densities, images of a program.
+SHOWN: tuple[tuple[Sequence[str], str, Sequence[float], int], ...] = (
+    (MEASURED, "default", DENSITIES, 1),
+    (("resnet50-224", "resnet50-32"), "default", (SPARSEST,), 1),
+    (("vgg16-224", "resnet50-224"), "default", (0.1,), 4),
+    (MEASURED, "edge", (1.0, 0.1), 1),
+    (("resnet50-224",), "edge", (0.08, SPARSEST), 1),
+    (("resnet50-224",), "duo", (1.0, 0.1), 1),
+    (("resnet50-224",), "quad", (1.0, 0.1), 1),
+)
 
 #: Pictures to calibrate with; the next ones are the input.
 CALIBRATION_IMAGES = 8
@@ -116,26 +124,50 @@ def select_cases(
     Parameters
     ----------
     networks, configs : sequence of str
-        Only these; empty takes those that the README shows.
+        Only these; empty takes those that are shown.
     densities : sequence of float
         Likewise.
     batches : sequence of int
-        Images of each program; empty takes one.
+        Images of each program, likewise. Where networks and configs are both named, all are measured on all, shown or not.
 
     Raises
     ------
     BenchError, NetworkError, ConfigError
         When there is no such network, preset, pattern or batch.
     """
-    cases = []
-    for density in sorted(densities or (*DENSITIES, SPARSEST), reverse=True):
-        for network in networks or MEASURED:
-            for config in configs or ("default", *ON_OTHERS):
-                is_shown = network in ON_OTHERS.get(config, networks or MEASURED) or (networks and configs)
-                is_large = density != SPARSEST or network.startswith("resnet50") or densities
-                if is_shown and is_large:
-                    cases += [Case(network=network, config=config, density=density, batch=batch) for batch in batches or (1,)]
-    return cases
+    if networks and configs:
+        chosen = [
+            Case(network=network, config=config, density=density, batch=batch)
+            for network in networks
+            for config in configs
+            for density in densities or DENSITIES
+            for batch in batches or (1,)
+        ]
+    else:
+        # Each name is checked, also where it is in no case that is shown.
+        for network, config, density, batch in itertools.zip_longest(networks, configs, densities, batches):
+            Case(
+                network=MEASURED[0] if network is None else network,
+                config="default" if config is None else config,
+                density=1.0 if density is None else density,
+                batch=1 if batch is None else batch,
+            )
+        shown = (
+            Case(network=network, config=config, density=density, batch=batch)
+            for some, config, values, batch in SHOWN
+            for network in some
+            for density in values
+        )
+        chosen = [
+            case
+            for case in shown
+            if case.network in (networks or [case.network])
+            and case.config in (configs or [case.config])
+            and case.density in (densities or [case.density])
+            and case.batch in (batches or [case.batch])
+        ]
+    order = list(dict.fromkeys((*MEASURED, *NETWORKS)))
+    return sorted(chosen, key=lambda case: (-case.density, order.index(case.network)))
 
 
 def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:

@@ -89,18 +89,20 @@ def record(
 def test_everything_that_the_readme_shows_is_measured() -> None:
     cases = select_cases()
     assert len({case.key for case in cases}) == len(cases)
-    counts = Counter((case.network, case.config) for case in cases)
+    counts = Counter((case.network, case.config) for case in cases if case.batch == 1)
     assert counts["resnet50-224", "default"] == counts["resnet50-224", "edge"] == 4
     assert counts["vgg16-224", "default"] == 3
-    assert counts["vgg16-224", "edge"] == 0
+    assert counts["vgg16-224", "edge"] == counts["resnet50-224", "quad"] == 2
     assert cases[0] == Case(network="vgg16-224")  # the longest run first
     assert {case.density for case in cases} == {1.0, 0.1, 0.08, 0.07}
 
 
 def test_what_is_named_is_measured() -> None:
     assert select_cases(["vgg16-224"], ["edge"], [0.07]) == [Case(network="vgg16-224", config="edge", density=0.07)]
-    assert {case.config for case in select_cases(["vgg16-224"])} == {"default"}
-    assert {case.network for case in select_cases(configs=["edge"])} == {"resnet50-224", "resnet20-fashion"}
+    assert {case.config for case in select_cases(["vgg16-224"])} == {"default", "edge"}
+    assert {case.network for case in select_cases(configs=["duo"])} == {"resnet50-224"}
+    assert {case.batch for case in select_cases(["vgg16-224"])} == {1, 4}
+    assert {case.config for case in select_cases(batches=[4])} == {"default"}
     assert str(select_cases(["resnet50-32"], ["default"], [0.1])[0]) == "resnet50-32, default, 2:4 10%"
     cases = select_cases(["resnet50-32"], ["default"], [0.1], [1, 4])
     assert [str(case) for case in cases] == ["resnet50-32, default, 2:4 10%", "resnet50-32, default, 2:4 10%, 4 images"]
