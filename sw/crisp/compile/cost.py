@@ -51,8 +51,11 @@ def array_cycles(operator: Operator, chunk: Chunk, lanes: Lanes, config: Config)
         return int(tiles @ np.maximum(steps, words[:, None]).sum(axis=1))
     if operator.kind is Kind.DEPTHWISE:
         words = words * chunk.row_tiles
-    # The slots of all clusters go through one result writer.
-    slots = chunk.row_tiles * config.tile_words * slot_cycles
+    # The slots of all clusters go through one result writer, and a word of a residual is read as one of a window.
+    words_out = chunk.row_tiles * config.tile_words
+    slots = words_out * slot_cycles
+    if operator.residual is not None and config.clusters > 1:
+        words = words + words_out
     if chunk.spread is Spread.PIXEL_TILES:
         busy = np.maximum(max(-(-int(steps.sum()) // config.clusters), slots), words)
         return max(int(tiles @ busy), -(-int(tiles.sum()) // config.clusters) * int(steps.sum()))
