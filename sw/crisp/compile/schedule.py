@@ -226,7 +226,7 @@ class Scheduler:
         """
         for segment in self.segments:
             temporary = self.take(segment)
-            if segment.plan.stripes > 1:
+            if segment.plan.stripes > 1 and not self.is_loaded(segment):
                 for ring in self.rings.values():
                     ring.next = 0  # so that the weights of all its operators may stay
             if segment.tiles:
@@ -402,7 +402,7 @@ class Scheduler:
             return 0
         if len(set(shares)) == 1:
             shares = shares[:1]
-        ring, key = self.rings[buffer], (target, *shares)  # equal constants, such as the block lists of dense layers, are one
+        ring, key = self.rings[buffer], piece_key(target, shares)
         base = ring.find(key)
         if base is None:
             base = ring.take(key, number, operator.name)
@@ -424,6 +424,13 @@ class Scheduler:
                     )
         return base
 
+    def is_loaded(self, segment: Segment) -> bool:
+        """Tell whether the weights of a segment are there, as those of a small network are when its next image comes."""
+        chunks = [chunk for operator in self.network.operators[segment.first : segment.end] for chunk in self.network.chunks[operator.name]]
+        pieces = [(steps_target(chunk), [share.steps for share in chunk.shares]) for chunk in chunks]
+        keys = [piece_key(target, shares) for target, shares in pieces if any(shares)]
+        return bool(keys) and all(self.rings["steps"].find(key) is not None for key in keys)
+
     def load_table(self, operator: Operator) -> None:
         """Bring an operator's activation table into the buffer, unless it is there."""
         if operator.table is None or operator.table.tobytes() == self.table:
@@ -444,10 +451,9 @@ class Scheduler:
         """Write the EXECUTE of a chunk for output rows ``low`` to ``high``, and the LOADs that it needs."""
         source, output = self.homes[operator.source.name], self.homes[operator.output.name]
         runs = window_runs(operator, chunk, source)
-        dense = LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
         shares, needs = chunk.shares, chunk.needs
         pieces = (
-            ("steps", "step_base", dense, [share.steps for share in shares], needs["weight_buffer_depth"]),
+            ("steps", "step_base", steps_target(chunk), [share.steps for share in shares], needs["weight_buffer_depth"]),
             ("counts", "count_base", LoadTarget.COUNTS, [share.counts for share in shares], needs["block_row_buffer_depth"]),
             ("entries", "entry_base", LoadTarget.ENTRIES, [share.entries for share in shares], needs["entry_buffer_depth"]),
             ("channels", "channel_base", LoadTarget.CHANNELS, [share.channels for share in shares], needs["channel_buffer_depth"]),
@@ -617,6 +623,16 @@ class Scheduler:
             if command.opcode is Opcode.LOAD and command.fields["window"] == MemoryWindow.PROGRAM:
                 command.fields["offset"] += constants_offset
         return self.stream.to_bytes()
+
+
+def piece_key(target: LoadTarget, shares: Sequence[bytes]) -> tuple[object, ...]:
+    """Return what tells a constant from others: equal ones, such as the block lists of dense layers, are one."""
+    return target, *(shares[:1] if len(set(shares)) == 1 else shares)
+
+
+def steps_target(chunk: Chunk) -> LoadTarget:
+    """Return how the steps of a chunk are loaded."""
+    return LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
 
 
 def chunk_stride(operator: Operator, source: Home) -> int:

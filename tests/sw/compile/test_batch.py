@@ -77,6 +77,16 @@ def test_a_linear_network_loads_its_weights_once(batch: int) -> None:
         assert (descriptor.shape[0], descriptor.interleave, descriptor.layout) == (batch, batch, Layout.PLANES)
 
 
+def test_weights_that_stay_are_loaded_once() -> None:
+    """The next image's stripes find them where they are, and what is joined does not overwrite them."""
+    config = dataclasses.replace(TINY, weight_buffer_depth=16384, channel_buffer_depth=512, run_buffer_depth=2048)
+    net = residual(16, config)
+    one, many = (check_program(net, config, batch) for batch in (1, 4))
+    assert any(segment.plan.stripes > 1 for segment in many.scheduler.segments)
+    weights = (LoadTarget.STEPS, LoadTarget.DENSE_STEPS, LoadTarget.CHANNELS)
+    assert loads(many, *weights) == loads(one, *weights)
+
+
 @pytest.mark.parametrize(("batch", "together"), [(4, 4), (6, 3), (7, 1), (8, 4), (9, 3)])
 def test_no_more_images_side_by_side_than_lanes(batch: int, together: int) -> None:
     """As many as divide the batch; of a prime number none."""
