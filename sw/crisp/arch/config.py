@@ -268,7 +268,7 @@ PRESETS: dict[str, dict[str, int]] = {
     },
     "default": {},
     "duo": {"clusters": 2},
-    "quad": {"clusters": 4, "axi_data_width": 256},
+    "quad": {"clusters": 4},
     "edge": {
         "activation_buffer_depth": 1024,
         "column_buffer_depth": 1216,
