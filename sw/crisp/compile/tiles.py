@@ -6,14 +6,11 @@ of the result need only those of the source, as in pooling and depthwise convolu
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from .buffers import Home
 from .chunks import Chunk
 from .operator import Kind, Operator
-
-if TYPE_CHECKING:
-    from .plan import Plan
+from .plan import Plan
 
 __all__ = ["Tiles"]
 
@@ -50,20 +47,20 @@ class Tiles:
         # A product needs all planes of its source.
         return name in self.loaded and (name != operator.source.name or operator.kind is not Kind.PRODUCT)
 
-    def unit(self, network: "Plan") -> int:
+    def unit(self, network: Plan) -> int:
         """Return the planes of a row tile."""
         return network.config.tile_words if self.operator.kind is Kind.PRODUCT else 1
 
-    def planes(self, network: "Plan", name: str) -> int:
+    def planes(self, network: Plan, name: str) -> int:
         """Return the planes of a tensor that a part has at most."""
         planes = network.tensors[name].planes(network.config.group_size)
         return min(planes, self.most * self.unit(network)) if self.is_cut(name) else planes
 
-    def words(self, network: "Plan", name: str) -> int:
+    def words(self, network: Plan, name: str) -> int:
         """Return the words that a tensor takes on chip."""
         return self.planes(network, name) * network.pitch(name, self.rings[name]) * (self.copies if self.is_cut(name) else 1)
 
-    def home(self, network: "Plan", name: str, home: Home, chunk: Chunk, part: int) -> Home:
+    def home(self, network: Plan, name: str, home: Home, chunk: Chunk, part: int) -> Home:
         """Return the place of a part's planes of a tensor that lies at ``home``."""
         if not self.is_cut(name):
             return home
