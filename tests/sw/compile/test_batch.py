@@ -125,6 +125,15 @@ def test_small_results_wait_on_chip_and_large_ones_in_memory() -> None:
     assert compilation.program.scratch_bytes
 
 
+def test_a_global_average_in_parts() -> None:
+    """Each image's planes come some at a time, and go to the image's pixel."""
+    config = dataclasses.replace(LITTLE, activation_buffer_depth=120)
+    net = Builder(config, (6, 6, 64), seed=3)
+    net.conv(net.global_average("input"), 8)
+    compilation = check_program(net, config, 3)
+    assert [segment.parts > 1 for segment in compilation.scheduler.segments] == [True, True, True, False]
+
+
 def test_layers_are_those_of_one_image() -> None:
     net = residual()
     one, many = (check_program(net, TINY, batch).program for batch in (1, 3))
