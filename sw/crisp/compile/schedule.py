@@ -9,11 +9,9 @@ import numpy as np
 from crisp.arch import (
     RUN,
     Config,
-    ExecuteKind,
     LoadTarget,
     MemoryWindow,
     Opcode,
-    Sharing,
 )
 from crisp.arch.command_rules import CLUSTERED
 from crisp.arch.loads import TABLE_DEPTH, element_bytes
@@ -21,62 +19,20 @@ from crisp.arch.loads import TABLE_DEPTH, element_bytes
 from .buffers import FreeList, Home, Ring
 from .chunks import Chunk, window_runs
 from .cost import array_cycles, fill_cycles
-from .lanes import Lanes, source_lanes
+from .execute_fields import kind_fields, residual_fields, result_fields, walk_fields
+from .lanes import source_lanes
 from .operator import Kind, Operator, Tensor
+from .places import Constants, Place, align
 from .plan import Plan
 from .segments import Segment
 from .stream import CommandStream, Touch
 from .tiles import Tiles
 
-__all__ = ["Constants", "NoRoom", "Place", "Scheduler"]
+__all__ = ["NoRoom", "Scheduler"]
 
 
 class NoRoom(Exception):
     """Tensors that would fit do not, since the free words are not next to each other."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a tensor lies in memory.
-
-    Parameters
-    ----------
-    window : MemoryWindow
-        Window.
-    offset : int
-        First byte.
-    stride : int
-        Bytes from a plane to the next; of an image that is cut into patches, from a row to the next.
-    line : int
-        Words from a row of a plane to the next: the width, rounded up to words of the bus where rows are moved one by one.
-    """
-
-    window: MemoryWindow
-    offset: int
-    stride: int
-    line: int
-
-
-class Constants:
-    """Bytes that commands load from the window PROGRAM, each once, at multiples of the widest bus word."""
-
-    ALIGNMENT = 64
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.known: dict[bytes, int] = {}
-
-    def add(self, data: bytes) -> int:
-        """Return the offset of ``data``, which is added unless it is there."""
-        if data not in self.known:
-            self.known[data] = len(self.data)
-            self.data += data + bytes(-len(data) % self.ALIGNMENT)
-        return self.known[data]
-
-
-def align(value: int, step: int) -> int:
-    """Return the least multiple of ``step`` that is not less than ``value``."""
-    return -(-value // step) * step
 
 
 class Scheduler:
@@ -471,10 +427,10 @@ class Scheduler:
 
         top, bottom = operator.first_row(low), operator.last_row(min(high, operator.output.height))
         reads.append(self.touch(operator.source.name, top, bottom))
-        common = {**self.common(operator, chunk), **bases}
+        common = {**kind_fields(operator, chunk), **bases}
         if operator.residual is not None:
             reads.append(self.touch(operator.residual, low, min(high, operator.output.height)))
-            common |= self.residual(operator, chunk, self.homes[operator.residual], low)
+            common |= residual_fields(operator, chunk, self.homes[operator.residual], low, self.config.tile_words)
         for phase in range(output.phases):
             lanes = source_lanes(
                 operator,
@@ -490,7 +446,6 @@ class Scheduler:
             if operator.kind is Kind.PLANES:  # those that are here
                 width = source.planes if operator.output.images == 1 else lanes.width
                 lanes = dataclasses.replace(lanes, pixels=source.planes * operator.source.images, width=width)
-            walk = self.walk(operator, chunk, source, output, lanes, low, phase)
             self.stream.execute(
                 operator.name,
                 reads,
@@ -498,124 +453,9 @@ class Scheduler:
                 cycles=array_cycles(operator, chunk, lanes, self.config),
                 fill=fill_cycles(operator, chunk, lanes, self.config),
                 **common,
-                **walk,
-                **self.results(operator, chunk, source, output, low, phase),
+                **walk_fields(operator, chunk, source, output, lanes, low, phase, self.config.columns),
+                **result_fields(operator, chunk, source, output, low, phase, self.config.tile_words),
             )
-
-    def common(self, operator: Operator, chunk: Chunk) -> dict[str, int]:
-        """Return the fields that say what is computed."""
-        return {
-            "kind": int(ExecuteKind.MAX if operator.kind is Kind.MAX else ExecuteKind.PRODUCT),
-            "sharing": int(Sharing.GROUPED if operator.kind in (Kind.MAX, Kind.DEPTHWISE) else Sharing.SHARED),
-            "spread": int(chunk.spread),
-            "residual": int(operator.residual is not None),
-            "table": int(operator.table is not None),
-            "row_tiles": chunk.row_tiles,
-            "pad": operator.pad,
-            **chunk.fields,
-        }
-
-    def walk(self, operator: Operator, chunk: Chunk, source: Home, output: Home, lanes: Lanes, low: int, phase: int) -> dict[str, int]:
-        """Return the fields that say which pixels see which part of the source; where columns are split, every other from ``phase`` on."""
-        columns, width = self.config.columns, lanes.width
-        part = chunk_stride(operator, source)
-        images = operator.output.images
-        step_y = step_x = first_y = first_x = 0
-        height = input_width = 1
-        if operator.kind is Kind.PLANES:  # a plane takes the place of a pixel, and so a pixel that of a tap
-            first_q, ring = 0, source.words
-        elif operator.image is not None:  # each pixel is a row, between which those of the other images lie
-            first_q, ring = source.place(low), source.ring
-        else:
-            step_y, step_x = operator.window.stride[0] * operator.row_step, operator.window.stride[1] * output.phases
-            first_y = low // operator.row_step * step_y - operator.window.padding[0]
-            first_x = phase * operator.window.stride[1] - operator.window.padding[1]
-            ring = source.ring
-            # Where columns are split, the runs hold the padding, which decides on the half.
-            first_place = first_x if source.phases == 1 else phase * operator.window.stride[1] // source.phases
-            first_q = (first_y * source.line + first_place) % ring
-            height, input_width = operator.source.height, source.width
-            if operator.is_inside:
-                step_y = step_x = first_y = first_x = 0
-                height = input_width = 1
-        rows, rest = divmod(columns, width)
-        wrap_dx, wrap_dq = -width * step_x, lanes.row_step - width * lanes.step
-        # Places between the end of a row of results and the next row's begin.
-        gap = operator.row_step * output.line - width
-        if operator.kind is Kind.PLANES:
-            gap = output.pitch - width if images > 1 else 0
-        elif operator.image is not None:
-            gap = images - 1
-        return {
-            "pixels": lanes.pixels,
-            "width": width,
-            "first_column": 0,
-            "tile_columns": rest,
-            "lane_dx": step_x,
-            "tile_dx": columns * step_x + rows * wrap_dx,
-            "tile_dy": rows * step_y,
-            "wrap_dx": wrap_dx,
-            "wrap_dy": step_y,
-            "lane_dq": lanes.step % ring,
-            "tile_dq": (columns * lanes.step + rows * wrap_dq) % ring,
-            "wrap_dq": wrap_dq % ring,
-            "first_y": first_y,
-            "first_x": first_x,
-            "first_q": first_q,
-            "input_height": height,
-            "input_width": input_width,
-            "input_base": source.plane(chunk.first) if part else source.base,
-            "input_ring": ring,
-            "input_pitch": source.pitch,
-            "part_stride": part,
-            "output_tile_dq": 0 if lanes.pixels <= columns else columns + rows * gap,
-            "output_wrap_dq": gap,
-        }
-
-    def results(self, operator: Operator, chunk: Chunk, source: Home, output: Home, low: int, phase: int) -> dict[str, int]:
-        """Return the fields that say where results go."""
-        words = self.config.tile_words
-        if operator.kind is Kind.PLANES:
-            planes = {"output_tile_stride": 0, "output_pitch": 0, "output_word_dq": 0, "output_words": 1}
-            place = source.first_plane * output.pitch + (operator.image or 0)
-            return {"output_base": output.base, "output_ring": output.words, "output_q": place, **planes}
-        if operator.kind is Kind.MAX:
-            first, per_tile, pitch, below, limit = chunk.first, output.pitch, output.pitch, 0, chunk.row_tiles
-        elif operator.kind is Kind.DEPTHWISE:
-            first, per_tile, pitch, below, limit = chunk.first, output.pitch, 0, output.line if words > 1 else 0, chunk.row_tiles * words
-        else:
-            first, per_tile, pitch, below = chunk.first * words, words * output.pitch, output.pitch, 0
-            limit = min(chunk.row_tiles * words, output.first_plane + output.planes - first)
-        return {
-            "output_base": output.plane(first),
-            "output_ring": output.ring,
-            "output_q": output.place(low) + phase * (output.width // 2) + (operator.image or 0),
-            "output_tile_stride": per_tile,
-            "output_pitch": pitch,
-            "output_word_dq": below,
-            "output_words": limit,
-        }
-
-    def residual(self, operator: Operator, chunk: Chunk, home: Home, low: int) -> dict[str, int]:
-        """Return the fields that say what is added to the results."""
-        addition = operator.addition
-        assert addition is not None
-        words = 1 if operator.kind is Kind.MAX else self.config.tile_words
-        return {
-            "residual_base": home.plane(chunk.first * words),
-            "residual_ring": home.ring,
-            "residual_q": home.place(low),
-            "residual_tile_stride": words * home.pitch,
-            "residual_pitch": home.pitch,
-            "result_zero_point": addition.zero_points[0],
-            "residual_zero_point": addition.zero_points[1],
-            "result_multiplier": addition.multipliers[0],
-            "residual_multiplier": addition.multipliers[1],
-            "sum_shift": addition.shift,
-            "sum_zero_point": addition.output_zero_point,
-            "sum_clamp_min": addition.clamp_min,
-            "sum_clamp_max": addition.clamp_max,
-        }
 
     def commands(self, constants_offset: int) -> bytes:
         """Return the commands as they lie in memory, when the constants begin ``constants_offset`` bytes behind the window's begin."""
@@ -633,8 +473,3 @@ def piece_key(target: LoadTarget, shares: Sequence[bytes]) -> tuple[object, ...]
 def steps_target(chunk: Chunk) -> LoadTarget:
     """Return how the steps of a chunk are loaded."""
     return LoadTarget.DENSE_STEPS if chunk.is_dense else LoadTarget.STEPS
-
-
-def chunk_stride(operator: Operator, source: Home) -> int:
-    """Return the words from one row tile's source planes to the next one's, where each has its own."""
-    return source.pitch if operator.kind in (Kind.MAX, Kind.DEPTHWISE) else 0

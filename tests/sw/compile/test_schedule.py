@@ -14,7 +14,7 @@ from tests.sw.compile.integer_networks import Builder, check_program, random_net
 from crisp.arch import Config, LoadTarget, MemoryWindow, Opcode
 from crisp.compile import CompileError, compile_network
 from crisp.compile.compile import Compilation, schedule_network
-from crisp.compile.schedule import Constants
+from crisp.compile.places import Constants
 
 TINY = Config.preset("tiny")
 SAME = {"kernel": (3, 3), "padding": (1, 1)}
