@@ -12,30 +12,22 @@ global average.
 """
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from crisp.arch import Config
 from crisp.golden import Window
 
 from .chunks import Chunk
-from .cost import array_cycles
 from .errors import CompileError
-from .lanes import source_lanes
-from .operator import FARTHEST, Kind, Operator, Tensor
-from .segments import BUS_WEIGHT
+from .images import crossing, join, joinable_from, rename, repeat, widen
+from .join_point import choose_first
+from .operator import Kind, Operator, Tensor
 from .share_out import cut_for_clusters
 
 __all__ = ["MAX_BATCH", "Batch", "batch_operators"]
 
 #: Most images of a program.
 MAX_BATCH = 1024
-
-#: Widest map, and most places from a window's first pixel to its last, that the fields of EXECUTE and RUN can tell.
-MAX_WIDTH, MAX_PLACES = (1 << 13) - 1, (1 << 15) - 1
-
-#: Cycles that a copy takes beyond its words, and those of its load and store where it comes from memory.
-COPY_OVERHEAD, MEMORY_OVERHEAD = 90, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,104 +102,6 @@ def batch_operators(
         raise CompileError(f"{name}: names of layers must differ from those of joined images; rename the layer")
     bounds = tuple(sorted({*joiner.ends} - {0, len(joiner.operators)}))
     return Batch(joiner.operators, joiner.chunks, tuple(joiner.sources), tuple(joiner.outputs), frozenset(joiner.parked), bounds)
-
-
-def is_joinable(operator: Operator, images: int) -> bool:
-    """Tell whether an operator can compute several images side by side."""
-    if operator.patches is not None or operator.source.width * images > MAX_WIDTH:
-        return False
-    if operator.kind is Kind.PLANES:
-        return operator.source.pixels * images <= MAX_PLACES
-    rows, columns = (max(places) for places in zip(*operator.taps, strict=True))
-    is_near = columns * images <= FARTHEST or (operator.window.borders == ((0, 0), (0, 0)) and operator.row_step == 1)
-    is_within = (rows * operator.source.width + columns) * images <= MAX_PLACES
-    return is_near and is_within and (operator.window.stride[1] == 1 or operator.output.width == 1)
-
-
-def joinable_from(operators: Sequence[Operator], images: int) -> list[int]:
-    """Return the operators that can be joined, so that all that needs their results can be as well: their indices, ascending."""
-    found: list[int] = []
-    apart: set[str] = set()
-    for index in reversed(range(len(operators))):
-        operator = operators[index]
-        if operator.output.name not in apart and is_joinable(operator, images):
-            found.append(index)
-        else:
-            apart.update(operator.inputs)
-    return found[::-1]
-
-
-def crossing(operators: Sequence[Operator], joined: Iterable[int]) -> list[Tensor]:
-    """Return what joined operators read and repeated ones, or the host, make: each must be joined by copies.
-
-    A global average of one image writes to its pixel by itself.
-    """
-    inside = {operators[index].output.name for index in joined}
-    tensors = {tensor.name: tensor for operator in operators for tensor in (operator.source, operator.output)}
-    return [
-        tensors[name]
-        for name in dict.fromkeys(
-            name for index in joined if operators[index].kind is not Kind.PLANES for name in operators[index].inputs if name not in inside
-        )
-    ]
-
-
-def choose_first(
-    source: Tensor, operators: Sequence[Operator], chunks: Mapping[str, Sequence[Chunk]], images: int, config: Config
-) -> tuple[float, int]:
-    """Choose the operator from which on those that can be joined are.
-
-    Returns
-    -------
-    gain : float
-        Cycles that an image costs less than alone, with those that its bytes on the bus cost; 0 where nothing should be joined.
-    first : int
-        The operator; behind the last where none should be.
-    """
-    group = config.group_size
-    joinable = joinable_from(operators, images)
-
-    def cost(operator: Operator) -> float:
-        """Return what an operator costs, for one image or several side by side: cycles of the array or to load its weights, and bytes."""
-        source = operator.source
-        lanes = source_lanes(operator, 0, operator.output.height, group=group, pitch=source.pixels, line=source.width)
-        array = sum(array_cycles(operator, chunk, lanes, config) for chunk in chunks[operator.report_name])
-        bus = sum(chunk.weight_bytes for chunk in chunks[operator.report_name]) / config.beat_bytes
-        return max(array, bus) + BUS_WEIGHT * bus
-
-    gains = {index: images * cost(operators[index]) - cost(join(operators[index], images)) for index in joinable}
-    conflicts = -(-config.columns // (config.banks // math.gcd(images, config.banks)))
-    best, most = len(operators), 0.0
-    for position, first in enumerate(joinable):
-        joined = joinable[position:]
-        if peak(operators, joined, group) * images > config.activation_words:
-            continue
-        copied = [tensor for tensor in crossing(operators, joined) if tensor.name != source.name]
-        gain = sum(gains[index] for index in joined)
-        for tensor in copied:
-            tiles = -(-tensor.pixels // config.columns)
-            words = tiles * tensor.planes(group) * max(conflicts, group // config.drain_rows)
-            bus = tensor.pixels * tensor.planes(group) * group // config.beat_bytes
-            gain -= images * (words + COPY_OVERHEAD + bus + MEMORY_OVERHEAD)
-        if gain > most:
-            best, most = first, gain
-    return most / images, best
-
-
-def peak(operators: Sequence[Operator], joined: Sequence[int], group: int) -> int:
-    """Return the most words of an image that are alive among joined operators; a sum takes the place of what it adds."""
-    sizes = {tensor.name: tensor.pixels * tensor.planes(group) for op in operators for tensor in (op.source, op.output)}
-    last = {name: index for index, operator in enumerate(operators) for name in operator.inputs}
-    born = {operator.output.name: index for index, operator in enumerate(operators)}
-    inside = {operators[index].output.name for index in joined} | {tensor.name for tensor in crossing(operators, joined)}
-    most = 0
-    for index in joined:
-        operator = operators[index]
-        alive = {name for name in inside if born.get(name, -1) <= index <= last.get(name, len(operators))}
-        if operator.residual is not None and last[operator.residual] == index and operator.residual != operator.source.name:
-            alive.discard(operator.residual)
-        most = max(most, sum(sizes[name] for name in alive))
-    return most
 
 
 class Joiner:
@@ -343,50 +237,3 @@ class Joiner:
             chunks += cut_for_clusters(operator, self.config)
         self.operators.append(operator)
         self.chunks[operator.name] = chunks
-
-
-def rename(tensor: Tensor, part: str) -> Tensor:
-    """Return a tensor of one image."""
-    return dataclasses.replace(tensor, name=tensor.name + part)
-
-
-def widen(tensor: Tensor, images: int, label: str = "") -> Tensor:
-    """Return a tensor of several images side by side."""
-    return dataclasses.replace(tensor, name=tensor.name + label, width=tensor.width * images, images=images)
-
-
-def repeat(operator: Operator, part: str) -> Operator:
-    """Return an operator for one image of several."""
-    return dataclasses.replace(
-        operator,
-        name=operator.name + part,
-        title=operator.report_name,
-        source=rename(operator.source, part),
-        output=rename(operator.output, part),
-        residual=None if operator.residual is None else operator.residual + part,
-    )
-
-
-def join(operator: Operator, images: int, label: str = "") -> Operator:
-    """Return an operator for several images side by side: the columns of each lie between those of the others."""
-    window = operator.window
-    (above, below), (left, right) = window.borders
-    wide = Window(
-        kernel=window.kernel,
-        stride=(window.stride[0], 1),
-        padding=(above, left * images),
-        dilation=(window.dilation[0], window.dilation[1] * images),
-        padding_end=(below, right * images),
-    )
-    return dataclasses.replace(
-        operator,
-        name=operator.name + label,
-        title=operator.report_name,
-        source=widen(operator.source, images, label),
-        output=widen(operator.output, images, label),
-        window=operator.window if operator.kind is Kind.PLANES else wide,
-        taps=tuple((row, column * images) for row, column in operator.taps),
-        residual=None if operator.residual is None else operator.residual + label,
-        macs=operator.macs * images,
-        kept_macs=operator.kept_macs * images,
-    )

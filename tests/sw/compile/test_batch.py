@@ -12,8 +12,9 @@ from tests.sw.compile.test_stream import at_random, priorities
 
 from crisp.arch import Config, Layout, LoadTarget, Opcode
 from crisp.compile import CompileError
-from crisp.compile.batch import MAX_BATCH, is_joinable, join, joinable_from
+from crisp.compile.batch import MAX_BATCH
 from crisp.compile.compile import Compilation, compile_network
+from crisp.compile.images import is_joinable, join, joinable_from
 from crisp.compile.operator import Kind
 
 TINY = Config.preset("tiny")
