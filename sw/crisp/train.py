@@ -1,4 +1,4 @@
-"""Training the network that the demonstration prunes.
+"""Training a network: the one that the demonstration prunes, or any other by name.
 
 Stochastic gradient descent with Nesterov momentum and a one-cycle learning rate (L. Smith, N. Topin, "Super-Convergence",
 arXiv 1708.07120) on mirrored and shifted images. After every epoch the whole state is written, so that an interrupted run goes on
@@ -18,7 +18,7 @@ from torch import nn
 from crisp.arch.errors import CrispError
 from crisp.data import Dataset, normalize
 from crisp.data.augment import augment
-from crisp.models import accuracy, channels_last, resnet20, save_checkpoint
+from crisp.models import ARCHITECTURES, ModelSpec, accuracy, channels_last, save_checkpoint
 from crisp.progress import Report, silent
 
 __all__ = ["TrainError", "TrainOptions", "train"]
@@ -48,6 +48,10 @@ class TrainOptions:
         Source of initial weights, order and augmentation.
     limit : int
         Use only so many training images; 0 for all.
+    architecture : str
+        One of `crisp.models.ARCHITECTURES`.
+    width : float
+        Factor of the network's channels.
     """
 
     epochs: int = 10
@@ -57,6 +61,8 @@ class TrainOptions:
     label_smoothing: float = 0.05
     seed: int = 1
     limit: int = 0
+    architecture: str = "resnet20"
+    width: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -66,6 +72,8 @@ class TrainOptions:
             raise TrainError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.limit < 0:
             raise TrainError(f"limit must be 0 for all images, or their number, not {self.limit}")
+        if self.architecture not in ARCHITECTURES:
+            raise TrainError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
 
 
 @dataclasses.dataclass
@@ -88,7 +96,7 @@ def train(
     command: str = "crisp train",
     progress: Report = silent,
 ) -> dict[str, str]:
-    """Train a ResNet-20 on ``dataset`` and write it to ``output``.
+    """Train a network on ``dataset`` and write it to ``output``.
 
     Parameters
     ----------
@@ -115,6 +123,8 @@ def train(
     ------
     TrainError
         When there are fewer images than a batch has, or ``state`` belongs to another run.
+    ModelError
+        When the network cannot have such images or such a width.
     """
     options = options or TrainOptions()
     training, validation = dataset.training_and_validation()
@@ -123,13 +133,16 @@ def train(
     if len(training) < options.batch:
         raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}")
     steps = len(training) // options.batch
-    run = start_run(options, len(dataset.classes), steps)
+    images = training.images
+    spec = ModelSpec(options.architecture, len(dataset.classes), images.shape[1], images.shape[3] if images.ndim == 4 else 1, options.width)
+    run = start_run(options, spec, steps)
     if state is not None and state.is_file():
         restore_run(state, run, options, dataset)
     loss_function = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     for epoch in range(run.epoch, options.epochs):
         started = time.monotonic()
         random = np.random.default_rng([options.seed, epoch])
+        torch.manual_seed(options.seed + epoch)  # for dropout
         run.model.train()
         for step, batch in enumerate(training.batches(options.batch, random), 1):
             inputs = torch.from_numpy(normalize(augment(batch.images, random)))
@@ -143,8 +156,7 @@ def train(
         if state is not None:
             keep_run(state, run, options, dataset)
     metadata = {
-        "architecture": "resnet20",
-        "num_classes": str(len(dataset.classes)),
+        **spec.metadata(),
         "classes": json.dumps(dataset.classes),
         "data": f"{dataset.name}, {len(training)} training images",
         "command": command,
@@ -162,10 +174,9 @@ def train(
     return metadata
 
 
-def start_run(options: TrainOptions, num_classes: int, steps: int) -> Run:
+def start_run(options: TrainOptions, spec: ModelSpec, steps: int) -> Run:
     """Make the network and its optimizer for ``steps`` steps an epoch."""
-    torch.manual_seed(options.seed)
-    model = channels_last(resnet20(num_classes))
+    model = channels_last(spec.build(options.seed))
     optimizer = torch.optim.SGD(
         model.parameters(), lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
     )

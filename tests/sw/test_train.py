@@ -6,7 +6,7 @@ import torch
 from tests.sw.small import striped_dataset
 
 from crisp import train as module
-from crisp.models import load_checkpoint
+from crisp.models import ModelSpec, load_checkpoint
 from crisp.train import TrainError, TrainOptions, train
 
 OPTIONS = TrainOptions(epochs=2, batch=20, learning_rate=0.05, seed=3)
@@ -47,7 +47,7 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch):
 
 def test_state_of_another_run_is_refused(tmp_path):
     data, state = striped_dataset(), tmp_path / "state.pt"
-    run = module.start_run(OPTIONS, 4, 11)
+    run = module.start_run(OPTIONS, ModelSpec("resnet20", 4), 11)
     module.keep_run(state, run, OPTIONS, data)
     with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
         train(data, tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, seed=4), state=state)

@@ -12,12 +12,9 @@ from torch import nn
 from crisp.arch.errors import CrispError
 
 from .head import ModelError
-from .registry import ARCHITECTURES, build
+from .spec import ModelSpec
 
 __all__ = ["CheckpointError", "build_model", "fill_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
-
-#: Pixels a side of the images of a checkpoint that does not say.
-DEFAULT_SIZE = "224"
 
 
 class CheckpointError(CrispError):
@@ -34,7 +31,8 @@ def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str], e
     model : Module
         Network.
     metadata : mapping
-        Text by name. ``architecture`` and ``num_classes`` are what `load_checkpoint` needs; ``input_size`` is 224 where it is not said.
+        Text by name. `ModelSpec.metadata` gives what `load_checkpoint` needs: ``architecture`` and ``num_classes``, and ``input_size``,
+        ``in_channels`` and ``width`` where they are not 224, the architecture's own, and 1.
     extra : mapping, optional
         More tensors, under names that the network does not use.
     """
@@ -63,8 +61,19 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: must be a safetensors file, not something damaged ({error}); train it again") from error
 
 
-def fill_model(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Fill ``model`` with ``tensors``, which were read from ``path``.
+def fill_model(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor], remedy: str = "") -> None:
+    """Fill ``model`` with ``tensors``, which were read from ``path``; nothing is filled when one does not fit.
+
+    Parameters
+    ----------
+    path : Path
+        File, for messages.
+    model : Module
+        Network.
+    tensors : mapping
+        Its parameters and buffers by name.
+    remedy : str
+        What an error tells the user to do.
 
     Raises
     ------
@@ -74,11 +83,12 @@ def fill_model(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]
     wanted = model.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         verb = "lacks" if name in wanted else "has the unknown"
-        raise CheckpointError(f"{path}: {verb} tensor {name}; it belongs to another network")
+        raise CheckpointError(f"{path}: {verb} tensor {name}; {remedy or 'it belongs to another network'}")
     for name, tensor in wanted.items():
         if tensors[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{path}: tensor {name} must have shape {list(tensor.shape)}, not {list(tensors[name].shape)}; it is another network's"
+                f"{path}: tensor {name} must have shape {list(tensor.shape)}, not {list(tensors[name].shape)}; "
+                + (remedy or "it is another network's")
             )
     model.load_state_dict(dict(tensors))
 
@@ -89,18 +99,16 @@ def build_model(path: Path, metadata: Mapping[str, str]) -> nn.Module:
     Raises
     ------
     CheckpointError
-        When they name no known architecture, no sensible number of classes, or images that the network cannot take.
+        When they name no known architecture, no sensible number of classes, images or widths that the network cannot have, or a network
+        that is larger than the file; such a one is never allocated.
     """
-    architecture, num_classes = metadata.get("architecture"), metadata.get("num_classes", "")
-    input_size = metadata.get("input_size", DEFAULT_SIZE)
-    if architecture not in ARCHITECTURES:
-        raise CheckpointError(f"{path}: architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture!r}")
-    if not num_classes.isdecimal() or not 2 <= int(num_classes) <= 100_000:
-        raise CheckpointError(f"{path}: num_classes must be a number from 2 to 100000, not {num_classes!r}")
-    if not input_size.isdecimal() or not 1 <= int(input_size) <= 10_000:
-        raise CheckpointError(f"{path}: input_size must be a number from 1 to 10000, not {input_size!r}")
     try:
-        return build(architecture, int(num_classes), int(input_size))
+        spec = ModelSpec.from_metadata(metadata)
+        with torch.device("meta"):
+            weights = sum(parameter.numel() for parameter in spec.build().parameters())
+        if weights > path.stat().st_size:
+            raise ModelError(f"the network must not be larger than the file, not {weights} weights; it says something false of itself")
+        return spec.build()
     except ModelError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -71,6 +71,8 @@ class EfficientNetLite(nn.Module):
         Outputs.
     input_size : int
         Pixels a side of the image, a multiple of 32.
+    in_channels : int
+        Channels of the image.
 
     Raises
     ------
@@ -78,11 +80,11 @@ class EfficientNetLite(nn.Module):
         When the image cannot be halved five times.
     """
 
-    def __init__(self, *, num_classes: int, input_size: int) -> None:
+    def __init__(self, *, num_classes: int, input_size: int, in_channels: int = 3) -> None:
         super().__init__()
         check_size(input_size, 32)
         self.pad = same_padding(3, 2)
-        self._conv_stem = nn.Conv2d(3, FIRST, 3, 2, bias=False)
+        self._conv_stem = nn.Conv2d(in_channels, FIRST, 3, 2, bias=False)
         self._bn0 = batch_norm(FIRST)
         blocks, channels = [], FIRST
         for depth, kernel, stride, expansion, outputs in STAGES:
@@ -101,12 +103,12 @@ class EfficientNetLite(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map images [N, 3, input_size, input_size] to logits [N, num_classes]."""
+        """Map images [N, in_channels, input_size, input_size] to logits [N, num_classes]."""
         x = self.activation(self._bn0(self._conv_stem(self.pad(x))))
         x = self.activation(self._bn1(self._conv_head(self._blocks(x))))
         return self._fc(self._dropout(torch.flatten(self._avg_pooling(x), 1)))
 
 
-def efficientnet_lite0(num_classes: int = 1000, input_size: int = 224) -> EfficientNetLite:
+def efficientnet_lite0(num_classes: int = 1000, input_size: int = 224, in_channels: int = 3) -> EfficientNetLite:
     """Return an untrained EfficientNet-Lite0: 4.65 million parameters."""
-    return EfficientNetLite(num_classes=num_classes, input_size=input_size)
+    return EfficientNetLite(num_classes=num_classes, input_size=input_size, in_channels=in_channels)

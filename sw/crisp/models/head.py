@@ -1,6 +1,7 @@
-"""Cutting a classifier down to the classes that its user meets."""
+"""The last linear layer of a classifier: kept whole, or cut down to the classes that its user meets."""
 
 import copy
+import enum
 from collections.abc import Sequence
 
 import torch
@@ -8,11 +9,33 @@ from torch import nn
 
 from crisp.arch.errors import CrispError
 
-__all__ = ["ModelError", "select_classes"]
+__all__ = ["Head", "ModelError", "adapt_head", "find_head", "select_classes"]
 
 
 class ModelError(CrispError):
     """A network does not have the parts that are asked of it."""
+
+
+class Head(enum.Enum):
+    """What becomes of the outputs of classes that the user does not meet."""
+
+    FULL = "full"  #: they stay: the network answers among all its classes, and labels are its own
+    REDUCED = "reduced"  #: they go: it answers among the user's, labelled 0, 1, ... in their order
+
+
+def find_head(model: nn.Module) -> tuple[str, nn.Linear]:
+    """Return the name and the layer that puts out the logits: the linear layer that comes last in ``model``.
+
+    Raises
+    ------
+    ModelError
+        When it has none.
+    """
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    name, head = next(reversed(linear.items()), ("", None))
+    if head is None:
+        raise ModelError("the network must end in a linear layer, but has none; end it in torch.nn.Linear")
+    return name, head
 
 
 def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:
@@ -26,9 +49,8 @@ def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:
         When the network has no linear layer or a class is none of its outputs.
     """
     copied = copy.deepcopy(model)
-    linear = {name: module for name, module in copied.named_modules() if isinstance(module, nn.Linear)}
-    name, whole = next(reversed(linear.items()), ("", None))
-    if whole is None or not all(0 <= label < whole.out_features for label in classes):
+    name, whole = find_head(copied)
+    if not classes or not all(0 <= label < whole.out_features for label in classes):
         raise ModelError(f"classes must be outputs of the network's last linear layer, not {list(classes)} of {whole}")
     index = torch.tensor(list(classes))
     head = nn.Linear(whole.in_features, len(classes), bias=whole.bias is not None)
@@ -36,5 +58,29 @@ def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:
         head.weight.copy_(whole.weight[index])
         if whole.bias is not None:
             head.bias.copy_(whole.bias[index])
+    if not name:
+        return head
     copied.set_submodule(name, head)
     return copied
+
+
+def adapt_head(model: nn.Module, classes: Sequence[int], head: Head) -> nn.Module:
+    """Return a copy of ``model`` with a full or a reduced head.
+
+    Parameters
+    ----------
+    model : Module
+        Network whose outputs are the data set's classes.
+    classes : sequence of int
+        The user's classes; with a full head only checked. `crisp.data.Images.select` and `crisp.data.Images.keep` give images whose
+        labels fit a reduced and a full head.
+    head : Head
+        Which one.
+
+    Raises
+    ------
+    ModelError
+        When the network has no linear layer or a class is none of its outputs.
+    """
+    reduced = select_classes(model, classes)
+    return reduced if head is Head.REDUCED else copy.deepcopy(model)

@@ -7,7 +7,7 @@ names. For small images the first convolution and the second stage keep the size
 import torch
 from torch import nn
 
-from .sizes import is_small
+from .sizes import is_small, round_channels
 
 __all__ = ["InvertedResidual", "MobileNetV2", "mobilenet_v2"]
 
@@ -54,16 +54,18 @@ class MobileNetV2(nn.Module):
     ----------
     num_classes : int
         Outputs.
+    in_channels : int
+        Channels of the image.
     width : float
         Factor of all channels, which are rounded to multiples of 8.
     small : bool
         Whether images are small.
     """
 
-    def __init__(self, *, num_classes: int, width: float = 1.0, small: bool = False) -> None:
+    def __init__(self, *, num_classes: int, in_channels: int = 3, width: float = 1.0, small: bool = False) -> None:
         super().__init__()
         channels, last = round_channels(FIRST * width), round_channels(LAST * max(1.0, width))
-        layers: list[nn.Module] = [ConvNormActivation(3, channels, stride=1 if small else 2)]
+        layers: list[nn.Module] = [ConvNormActivation(in_channels, channels, stride=1 if small else 2)]
         for stage, (expansion, outputs, depth, stride) in enumerate(STAGES):
             for number in range(depth):
                 step = stride if number == 0 and not (small and stage == 1) else 1
@@ -80,16 +82,10 @@ class MobileNetV2(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map images [N, 3, H, W] to logits [N, num_classes]."""
+        """Map images [N, in_channels, H, W] to logits [N, num_classes]."""
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
-def round_channels(channels: float) -> int:
-    """Return the multiple of 8 that is nearest to ``channels``, but not less than nine tenths of it."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def mobilenet_v2(num_classes: int = 1000, input_size: int = 224, width: float = 1.0) -> MobileNetV2:
+def mobilenet_v2(num_classes: int = 1000, input_size: int = 224, in_channels: int = 3, width: float = 1.0) -> MobileNetV2:
     """Return an untrained MobileNetV2: 3.5 million parameters at width 1."""
-    return MobileNetV2(num_classes=num_classes, width=width, small=is_small(input_size))
+    return MobileNetV2(num_classes=num_classes, in_channels=in_channels, width=width, small=is_small(input_size))

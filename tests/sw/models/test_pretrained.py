@@ -1,6 +1,5 @@
 import io
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from tests.sw.small import ROOT
 from crisp.arch import Config
 from crisp.data import load_pictures, normalize_colours, pictures
 from crisp.data.fetch import FETCH_FOLDER
-from crisp.models import CheckpointError, build, load_efficientnet_lite0, pretrained
+from crisp.models import build, load_efficientnet_lite0, pretrained
 from crisp.quantize import QuantizeOptions, quantize, to_network
 
 
@@ -28,27 +27,6 @@ def test_weights_are_read_out_of_the_package(tmp_path, monkeypatch):
     loaded = load_efficientnet_lite0(tmp_path)
     assert not loaded.training
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
-
-
-class Trap:
-    def __reduce__(self):
-        return (Path.touch, (Path("trap"),))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"no such format", "file: must hold weights, not something damaged"),
-        (saved({"weight": Trap()}), "file: must hold weights, not something damaged"),
-        (saved([torch.zeros(1)]), "file: must hold weights by name, not a list; delete it"),
-        (saved({"weight": 1}), "file: must hold weights by name, not a dict; delete it"),
-    ],
-)
-def test_file_that_holds_something_else(content, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
-        pretrained.read_weights(Path("file"), content)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -118,10 +118,49 @@ def test_width_changes_all_channels():
     [
         (("vgg", 10, 32), "architecture must be one of resnet20, .*, not 'vgg'"),
         (("vgg16", 0, 32), "num_classes must be at least 1, not 0"),
-        (("vgg16", 10, 33), "input_size must be a multiple of 32, not 33"),
+        (("vgg16", 10, 0), "input_size must be at least 1, not 0"),
         (("efficientnet-lite0", 10, 48), "input_size must be a multiple of 32, not 48"),
     ],
 )
 def test_what_cannot_be_built(arguments, message):
     with pytest.raises(ModelError, match=message):
         build(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"in_channels": 2}, "in_channels must be 1, grey, or 3, coloured, not 2"),
+        ({"width": 0.05}, "width must be from 0.0625 to 4.0, not 0.05"),
+        ({"width": float("nan")}, "width must be from 0.0625 to 4.0, not nan"),
+        ({"width": 0.5}, "width of efficientnet-lite0 must be 1, not 0.5"),
+    ],
+)
+def test_channels_and_widths_that_cannot_be(options, message):
+    with pytest.raises(ModelError) as caught:
+        build("efficientnet-lite0", 10, 32, **options)
+    assert str(caught.value) == message
+
+
+#: Weights of the networks that the experiments prune, grey images of 28 x 28 pixels, ten classes.
+EXPERIMENTS = {("vgg16-bn", 0.25): 2_114_554, ("vgg16", 0.25): 2_112_442, ("resnet18", 0.5): 2_797_034, ("mobilenetv2", 0.5): 700_202}
+
+
+@pytest.mark.parametrize(("name", "width"), EXPERIMENTS)
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("size", [28, 32, 224])
+def test_narrow_networks_take_grey_and_coloured_images(name, width, size, in_channels):
+    with torch.device("meta"):
+        model = ARCHITECTURES[name](10, size, in_channels, width)
+        assert model(torch.zeros(2, in_channels, size, size)).shape == (2, 10)
+    if (size, in_channels) == (28, 1):
+        assert sum(parameter.numel() for parameter in model.parameters()) == EXPERIMENTS[name, width]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_grey_images_change_the_first_layer_only(name):
+    with torch.device("meta"):
+        grey, coloured = (ARCHITECTURES[name](10, 32, channels).state_dict() for channels in (1, 3))
+    assert grey.keys() == coloured.keys()
+    other = [key for key in grey if grey[key].shape != coloured[key].shape]
+    assert other == [next(iter(grey))]

@@ -22,11 +22,24 @@ def test_what_cannot_be_pruned():
     with pytest.raises(PruneError) as caught:
         prunable_layers(small_net(), keep_dense=("conv9",))
     assert str(caught.value) == "keep_dense must name layers of the network, which are conv1, conv2, conv3, shortcut, fc, not 'conv9'"
-    with pytest.raises(PruneError, match="the network must have a layer to prune besides those that stay dense, 0, 1"):
+    with pytest.raises(PruneError) as caught:
         prunable_layers(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
-    depthwise = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
-    with pytest.raises(PruneError, match="1: a pruned convolution must have one group, not 4; name it in keep_dense"):
-        prunable_layers(depthwise)
+    assert str(caught.value) == (
+        "the network must have a layer to prune besides those that stay dense, 0 (stays dense: the first layer, which sees the image), "
+        "1 (stays dense: the last layer, whose rows are the classes); use a network with more layers"
+    )
+    with pytest.raises(PruneError, match="the network must take an image of shape"):
+        prunable_layers(small_net(), image=torch.zeros(1, 3, 12, 12))
+
+
+def test_what_cannot_be_pruned_stays_dense():
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1))
+    assert list(prunable_layers(model)) == ["2"]
+    spare = small_net()
+    del spare.fc
+    spare.spare, spare.fc = nn.Linear(2, 2), nn.Linear(32, 4)
+    assert "spare" in prunable_layers(spare)
+    assert "spare" not in prunable_layers(spare, image=torch.zeros(1, 1, 12, 12))
 
 
 def test_pixels_that_a_weight_is_used_for():
