@@ -107,7 +107,9 @@ class Accelerator(Component):
         m.d.comb += [fetch.i_offset.eq(host.command_offset), fetch.i_units.eq(host.command_units)]
         m.d.comb += [fetch.i_base.eq(host.program_base), fetch.i_size.eq(host.program_size), check.i_windows.eq(windows)]
         connect(m, fetch.o_transfer, reader.i_transfers[to_fetch])
-        connect(m, reader.o_beats[to_fetch], fetch.i_beats)
+        m.submodules.command_beats = in_program(command_beats := SkidBuffer(reader.o_beats[to_fetch].payload.shape()))
+        connect(m, reader.o_beats[to_fetch], command_beats.i_data)
+        connect(m, command_beats.o_data, fetch.i_beats)
         connect(m, fetch.o_command, check.i_command)
 
         # Queues, and who may begin.
@@ -165,7 +167,7 @@ class Accelerator(Component):
         m.d.comb += supervisor.i_finished.eq(check.o_end & scoreboard.o_ready[3] & scoreboard.o_empty & ~execute_unit.o_busy)
         m.d.comb += supervisor.i_first_address.eq(fetch.i_base + fetch.i_offset)
         m.d.comb += [supervisor.i_watchdog.eq(host.watchdog), supervisor.i_bus_idle.eq(reader.o_idle & writer.o_idle)]
-        m.d.comb += supervisor.i_oldest.eq(oldest_of(m, queues, fetch.o_tag))
+        m.d.sync += supervisor.i_oldest.eq(oldest_of(m, queues, fetch.o_tag))
         read_fault, write_fault = Signal(fault_layout()), Signal(fault_layout())
         read_tag = Mux(reader.o_error_client == to_fetch, fetch.o_tag.as_value(), loads.o_oldest.as_value())
         for fault, error, code, tag in (
@@ -174,7 +176,10 @@ class Accelerator(Component):
         ):
             m.d.comb += [fault.valid.eq(error.valid), fault.code.eq(code), fault.on_bus.eq(1)]
             m.d.comb += [fault.address.eq(error.address), fault.tag.eq(tag)]
-        faults = (execute_unit.o_fault, read_fault, write_fault, check.o_fault, fetch.o_fault)
+        # Those of commands may come a cycle later: no program with one is complete.
+        check_fault, fetch_fault = Signal(fault_layout()), Signal(fault_layout())
+        m.d.sync += [check_fault.eq(check.o_fault), fetch_fault.eq(fetch.o_fault)]
+        faults = (execute_unit.o_fault, read_fault, write_fault, check_fault, fetch_fault)
         m.d.comb += [port.eq(fault) for port, fault in zip(supervisor.i_faults, faults, strict=True)]
 
         # What moves.
@@ -210,14 +215,14 @@ class Accelerator(Component):
 
 
 def oldest_of(m: Module, queues: tuple[CommandQueue, ...], next_tag: data.View) -> Value:
-    """Return the tag of the oldest command that is not complete: of a queue, else the next one that is fetched."""
+    """Return the tag of the oldest command that is not complete, a cycle late: of a queue, else the next one that is fetched."""
     oldest = Signal(tag_layout())
     m.d.comb += oldest.eq(next_tag)
-    for number, queue in enumerate(queues):
-        others = [other for other in queues if other is not queue]
-        is_oldest = Signal(name=f"is_oldest_{number}")
-        older = [other.o_busy & (other.o_oldest.index < queue.o_oldest.index) for other in others]
-        m.d.comb += is_oldest.eq(queue.o_busy & ~Cat(older).any())
-        with m.If(is_oldest):
-            m.d.comb += oldest.eq(queue.o_oldest)
+    busy, tags = Signal(len(queues)), [Signal(tag_layout(), name=f"oldest_{number}") for number in range(len(queues))]
+    m.d.sync += busy.eq(Cat(queue.o_busy for queue in queues))
+    m.d.sync += [tag.eq(queue.o_oldest) for tag, queue in zip(tags, queues, strict=True)]
+    for number, tag in enumerate(tags):
+        older = [busy[other] & (tags[other].index < tag.index) for other in range(len(queues)) if other != number]
+        with m.If(busy[number] & ~Cat(older).any()):
+            m.d.comb += oldest.eq(tag)
     return oldest

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .axi import AxiError, AxiReadSignature, drive_constants, error_layout, transfer_layout
 from .burst_splitter import BurstSplitter, burst_layout
+from .skid_buffer import SkidBuffer
 
 __all__ = ["AxiReader", "beat_layout"]
 
@@ -71,7 +72,7 @@ class AxiReader(wiring.Component):
         When a queue cannot hold a burst.
     """
 
-    LATENCY = BurstSplitter.LATENCY + 1
+    LATENCY = BurstSplitter.LATENCY + 2
     RETURN_LATENCY = 3
 
     def __init__(
@@ -124,8 +125,10 @@ class AxiReader(wiring.Component):
                 beat_bytes=beat_bytes, max_burst=self.max_burst, bytes_width=self.bytes_width
             )
             m.submodules[f"queue_{client}"] = queue = SyncFIFOBuffered(width=self.data_width + 1, depth=depth)
-            beats, burst = self.o_beats[client], splitter.o_burst
+            m.submodules[f"waiting_{client}"] = waiting = SkidBuffer(burst_layout(beat_bytes))
+            beats, burst = self.o_beats[client], waiting.o_data
             wiring.connect(m, wiring.flipped(self.i_transfers[client]), splitter.i_transfer)
+            wiring.connect(m, splitter.o_burst, waiting.i_data)
             m.d.comb += [
                 Cat(beats.payload.data, beats.payload.last).eq(queue.r_data),
                 beats.valid.eq(queue.r_rdy),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from .axi import AxiError, AxiWriteSignature, drive_constants, error_layout, transfer_layout
 from .burst_splitter import BurstSplitter, burst_layout
+from .skid_buffer import SkidBuffer
 
 __all__ = ["AxiWriter"]
 
@@ -106,7 +107,9 @@ class AxiWriter(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=self.data_width, depth=self.depth)
         wiring.connect(m, wiring.flipped(self.i_transfer), splitter.i_transfer)
         m.d.comb += [queue.w_data.eq(self.i_data.payload), queue.w_en.eq(self.i_data.valid), self.i_data.ready.eq(queue.w_rdy)]
-        burst = splitter.o_burst.payload
+        m.submodules.waiting = waiting = SkidBuffer(burst_layout(beat_bytes))
+        wiring.connect(m, splitter.o_burst, waiting.i_data)
+        burst = waiting.o_data.payload
         available = Signal(range(self.depth + 1))
         begins = Signal()
         m.d.sync += available.eq(available + (queue.w_en & queue.w_rdy) - Mux(begins, burst.beats_minus_1 + 1, 0))
@@ -117,8 +120,8 @@ class AxiWriter(wiring.Component):
         m.submodules.in_flight = in_flight = SyncFIFO(width=flight_layout.size, depth=self.outstanding)
         may_begin = Signal()
         m.d.comb += may_begin.eq(~stopped & (~bus.awvalid | bus.awready) & to_send.w_rdy & in_flight.w_rdy)
-        m.d.comb += splitter.o_burst.ready.eq(may_begin & (burst.beats_minus_1 < available))
-        m.d.comb += begins.eq(splitter.o_burst.valid & splitter.o_burst.ready)
+        m.d.comb += waiting.o_data.ready.eq(may_begin & (burst.beats_minus_1 < available))
+        m.d.comb += begins.eq(waiting.o_data.valid & waiting.o_data.ready)
         m.d.comb += [to_send.w_data.eq(burst), to_send.w_en.eq(begins)]
         m.d.comb += [in_flight.w_data.eq(Cat(burst.address, burst.last)), in_flight.w_en.eq(begins)]
         drive_constants(m, bus, "aw")

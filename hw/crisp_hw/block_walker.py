@@ -105,9 +105,11 @@ class BlockWalker(wiring.Component):
 
         pixels_on = Mux(command.spread == Spread.PIXEL_TILES, self.clusters * self.columns, self.columns)  # to its next tile
 
-        last_of_list = blocks_left == 1
+        # What ends with a block is known before the walk is there.
+        last_of_list = Signal()
+        is_last_pixel_tile = Signal()
         last_of_pixel_tile = last_of_list & ends_pixel_tile
-        last_of_command = last_of_pixel_tile & (pixels_left <= pixels_on)
+        last_of_command = last_of_pixel_tile & is_last_pixel_tile
 
         # Step to the next block whenever the FIFO has room for it.
         credits = Signal(range(self.PREFETCH + 1), init=self.PREFETCH)
@@ -155,9 +157,9 @@ class BlockWalker(wiring.Component):
 
         # Walk: block by block, and from tile to tile.
         with m.If(begins_tile):
-            m.d.sync += blocks_left.eq(count.data.blocks)
+            m.d.sync += [blocks_left.eq(count.data.blocks), last_of_list.eq(count.data.blocks == 1)]
         with m.Elif(step):
-            m.d.sync += blocks_left.eq(blocks_left - 1)
+            m.d.sync += [blocks_left.eq(blocks_left - 1), last_of_list.eq(blocks_left == 2)]
         with m.If(step):
             m.d.sync += entry_address.eq(entry_address + 1)
             with m.If(last_of_list & ends_block_row):
@@ -168,9 +170,10 @@ class BlockWalker(wiring.Component):
             m.d.sync += [entry_address.eq(command.entry_base), row_address.eq(command.entry_base)]
 
         with m.If(start):
-            m.d.sync += [walking.eq(1), pixels_left.eq(command.pixels)]
+            m.d.sync += [walking.eq(1), pixels_left.eq(command.pixels), is_last_pixel_tile.eq(command.pixels <= pixels_on)]
         with m.Elif(step & last_of_pixel_tile):
             m.d.sync += [walking.eq(~last_of_command), pixels_left.eq(pixels_left - pixels_on)]
+            m.d.sync += is_last_pixel_tile.eq(pixels_left <= pixels_on << 1)
 
         # Read the entry, with a register behind the RAM; what belongs to it keeps step.
         read = entries.read_port()

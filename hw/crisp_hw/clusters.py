@@ -160,8 +160,9 @@ class Clusters(wiring.Component):
             with m.If(engine.i_command.valid & engine.i_command.ready):
                 m.d.comb += tags.w_en.eq(1)
                 m.d.sync += listed.eq(self.i_command.payload.tag)
-            with m.If(engine.o_error):
-                m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(engine.o_error_code)]
+            # What the last one tells matters to nobody without an error, and need not wait for it.
+            with m.If(engine.o_error | (number == len(engines) - 1)):
+                m.d.comb += [self.o_error.eq(engine.o_error), self.o_error_code.eq(engine.o_error_code)]
                 m.d.comb += self.o_error_tag.eq(Mux(engine.o_error_listing, listed.as_value(), tags.r_data))
         return m
 

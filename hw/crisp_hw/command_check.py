@@ -106,12 +106,14 @@ class CommandCheck(wiring.Component):
 
         # Rules, those of one opcode in order.
         code = Signal(ErrorCode)
+        is_wrong = Signal()
         with m.Switch(fetched.opcode):
             for opcode in Opcode:
                 with m.Case(opcode):
                     rules = (Rule("reserved", ErrorCode.RESERVED, lambda f, a: f.reserved != 0), *command_rules(opcode, self.config))
                     broken = Signal(len(rules), name=f"broken_{opcode.name.lower()}")
                     m.d.sync += broken.eq(Cat(Value.cast(rule.broken(views[opcode], around)).bool() for rule in rules))
+                    m.d.comb += is_wrong.eq(broken.any())
                     for bit, rule in reversed(list(enumerate(rules))):
                         with m.If(broken[bit]):
                             m.d.comb += code.eq(rule.code)
@@ -130,7 +132,7 @@ class CommandCheck(wiring.Component):
             with m.Case(Phase.COMPARE):
                 m.d.sync += phase.eq(Phase.DECIDE)
             with m.Case(Phase.DECIDE):
-                with m.If(code != ErrorCode.NONE):
+                with m.If(is_wrong):
                     m.d.comb += fault.valid.eq(1)
                     m.d.sync += phase.eq(Phase.STOP)
                 with m.Else():

@@ -91,12 +91,11 @@ class ElementLoader(wiring.Component):
         completes = Signal()  # an element ends with this place
         empties = Signal()  # the beat does
         next_place = Signal(range(max(largest, beat_bytes) + 1))
-        with m.Switch(command.target):
-            for target, size in sizes.items():
-                with m.Case(target):
-                    m.d.comb += next_place.eq(place + min(size, beat_bytes))
-                    m.d.comb += completes.eq(next_place == size if size > beat_bytes else 1)
-                    m.d.comb += empties.eq(1 if size > beat_bytes else next_place == beat_bytes)
+        step_bytes = Signal.like(next_place)  # bytes that are looked at in a cycle
+        last_place = Signal.like(place)  # of an element that is larger than a beat, or of elements in a beat
+        is_large = Signal()  # an element is larger than a beat
+        reaches_end = place == last_place
+        m.d.comb += [next_place.eq(place + step_bytes), completes.eq(~is_large | reaches_end), empties.eq(is_large | reaches_end)]
         works = Signal()
         writes = Signal()
         ends = Signal()
@@ -117,6 +116,11 @@ class ElementLoader(wiring.Component):
                 for target, size in sizes.items():
                     with m.Case(target):
                         m.d.sync += left.eq(command.row_bytes >> (size.bit_length() - 1))
+                        m.d.sync += [
+                            step_bytes.eq(min(size, beat_bytes)),
+                            last_place.eq(max(size, beat_bytes) - min(size, beat_bytes)),
+                            is_large.eq(size > beat_bytes),
+                        ]
 
         # Bytes of beats that are over, for elements that are larger than a beat.
         earlier = Signal(8 * max(0, largest - beat_bytes))

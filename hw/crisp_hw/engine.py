@@ -239,8 +239,7 @@ class LayerEngine(wiring.Component):
 
         # Find what is wrong: the lists, or an address beyond the end of its buffer.
         leaves_channels = (tile_place > bank_depth - config.bank_rows) | (command.channel_base % config.rows != 0)
-        with m.If(walker.o_error):
-            m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(walker.o_error_code), self.o_error_listing.eq(1)]
-        with m.Elif(weights.o_error | (issuer.o_tile_end & leaves_channels)):
-            m.d.comb += [self.o_error.eq(1), self.o_error_code.eq(ErrorCode.METADATA_RANGE)]
+        m.d.comb += self.o_error.eq(walker.o_error | weights.o_error | (issuer.o_tile_end & leaves_channels))
+        m.d.comb += self.o_error_code.eq(Mux(walker.o_error, walker.o_error_code, ErrorCode.METADATA_RANGE))
+        m.d.comb += self.o_error_listing.eq(walker.o_error)
         return m

@@ -193,8 +193,8 @@ class ExecuteUnit(wiring.Component):
             m.d.sync += last_tag.eq(tag)
         fault = self.o_fault
         m.d.sync += fault.valid.eq(clusters.o_error | gather.o_error)
-        with m.If(clusters.o_error):
-            m.d.sync += [fault.code.eq(clusters.o_error_code), fault.tag.eq(clusters.o_error_tag)]
-        with m.Else():
+        with m.If(gather.o_error):
             m.d.sync += [fault.code.eq(gather.o_error_code), fault.tag.eq(last_tag)]
+        with m.Else():
+            m.d.sync += [fault.code.eq(clusters.o_error_code), fault.tag.eq(clusters.o_error_tag)]
         return m

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ DEVICES = ("12k", "25k", "45k", "85k")
 #: Clock rate that nextpnr works towards, in MHz. It reports what it reached either way.
 TARGET_MHZ = 100
 
+#: nextpnr's router that negotiates: some times as fast as the other where nets are many.
+ROUTER = "router2"
+
 #: What nextpnr counts, under the names that people use.
 RESOURCES = {"TRELLIS_COMB": "lut4", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD": "bram"}
 
@@ -48,7 +52,13 @@ RESOURCES = {"TRELLIS_COMB": "lut4", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "D
 UNUSED = ("o_trace",)
 
 #: Lines of nextpnr's log that show how far it is.
-MILESTONE = re.compile(r"Info: (Packing LUTs|Running main analytical placer|Routing globals|Routing\.\.|Running router|Running simulated)")
+MILESTONE = re.compile(r"Info: (Packing LUTs|Running main analytical placer|Routing globals|Running router\d|Running simulated)")
+
+#: Lines that show how far a stage is: iterations of placement, and wires that two nets still want.
+ITERATION = re.compile(r"Info:\s+(at iteration #\d+|iter=\d+ .*(?=overuse=))")
+
+#: Seconds between two lines of an iteration that are shown.
+INTERVAL = 10.0
 
 #: `synth_ecp5` straight from Amaranth's RTLIL crashes Yosys 0.70 at 8x8; to flatten first avoids it.
 #: Without the slices' wide multiplexers, whose few inputs the router fights for: the same area in a fraction of the routing time.
@@ -59,6 +69,10 @@ flatten
 opt_clean -purge
 tee -q -o yosys.log synth_ecp5 -nowidelut -top machine -json machine.json
 """
+
+
+class ToolTimeout(ToolError):
+    """A tool takes longer than it may."""
 
 
 class FpgaTop(wiring.Component):
@@ -146,6 +160,7 @@ def build(
     speed: int = 6,
     seed: int = 1,
     unused: Collection[str] = (),
+    minutes: float = 0,
     describe: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Synthesise, place, route and pack a component, and write all files to a folder.
@@ -164,6 +179,8 @@ def build(
         nextpnr's; the clock rate varies by some per cent with it.
     unused : collection of str
         Outputs that are left open.
+    minutes : float
+        What place and route may take; 0 is forever. Where it is not enough the result has the area, and no clock rate or bitstream.
     describe : dict, optional
         More entries for ``result.json``.
 
@@ -197,26 +214,35 @@ def build(
 
         start = tell(f"place and route (nextpnr, LFE5U-{device} {package} speed {speed}, seed {seed})")
         place = [nextpnr, f"--{device}", "--package", package, "--speed", str(speed), "--seed", str(seed)]
-        place += ["--freq", str(TARGET_MHZ), "--timing-allow-fail", "--lpf-allow-unconstrained"]
+        place += ["--freq", str(TARGET_MHZ), "--timing-allow-fail", "--lpf-allow-unconstrained", "--router", ROUTER]
         place += ["--json", "machine.json", "--textcfg", "machine.config", "--report", "report.json"]
+        is_routed = True
         try:
-            run_tool(place, folder, folder / "nextpnr.log")
+            run_tool(place, folder, folder / "nextpnr.log", seconds=60 * minutes)
+        except ToolTimeout:
+            is_routed = False
         except ToolError as error:
             raise ToolError(too_large(folder / "nextpnr.log", device) or str(error)) from None
         finally:
             (folder / "nextpnr.log").replace(output / "nextpnr.log")
         seconds["place_and_route"] = since(start)
+        used = utilisation(output / "nextpnr.log")
 
-        start = tell("write the bitstream (ecppack)")
-        run_tool([ecppack, "machine.config", "machine.bit"], folder, folder / "ecppack.log")
-        seconds["bitstream"] = since(start)
+        files = ["machine.json", "result.json"]
+        fmax_mhz = None
+        if is_routed:
+            start = tell("write the bitstream (ecppack)")
+            run_tool([ecppack, "machine.config", "machine.bit"], folder, folder / "ecppack.log")
+            seconds["bitstream"] = since(start)
+            report = json.loads((folder / "report.json").read_text())
+            fmax_mhz = round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
+            files += ["machine.config", "machine.bit", "report.json"]
 
-        report = json.loads((folder / "report.json").read_text())
         result = {
             **(describe or {}),
-            **{key: report["utilization"].get(resource, {}).get("used", 0) for resource, key in RESOURCES.items()},
-            "available": {key: report["utilization"].get(resource, {}).get("available", 0) for resource, key in RESOURCES.items()},
-            "fmax_mhz": round(min(clock["achieved"] for clock in report["fmax"].values()), 2),
+            **{key: used.get(resource, (0, 0))[0] for resource, key in RESOURCES.items()},
+            "available": {key: used.get(resource, (0, 0))[1] for resource, key in RESOURCES.items()},
+            "fmax_mhz": fmax_mhz,
             "target_mhz": TARGET_MHZ,
             "wrapper_ff": top.added_flip_flops,
             "device": f"LFE5U-{device}",
@@ -227,7 +253,7 @@ def build(
             "place_command": shlex.join([Path(nextpnr).name, *place[1:]]),
         }
         (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-        for file in ("machine.json", "machine.config", "machine.bit", "report.json", "result.json"):
+        for file in files:
             (folder / file).replace(output / file)
     return result
 
@@ -258,35 +284,63 @@ def find_tool(name: str) -> str:
     return found
 
 
-def run_tool(command: Sequence[str], folder: Path, log_path: Path) -> None:
-    """Run a tool in a folder with its output in a log, and print the lines that show how far it is.
+def run_tool(command: Sequence[str], folder: Path, log_path: Path, *, seconds: float = 0) -> None:
+    """Run a tool in a folder with its output in a log, and print the lines that show how far it is; what ends this ends the tool too.
 
     Raises
     ------
     ToolError
         When it fails, with its own message.
+    ToolTimeout
+        When it takes longer than ``seconds``, which are forever where they are 0.
     """
-    last = ""
+    last, shown = "", 0.0
     with (
-        open(log_path, "w") as log,
+        open(log_path, "w", buffering=1) as log,
         subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process,
     ):
         assert process.stdout is not None  # for the type checker: it is a pipe
-        for line in process.stdout:
-            log.write(line)
-            if line.startswith("ERROR") or (process.poll() and line.strip()):
-                last = line.strip()
-            if MILESTONE.match(line):
-                print(f"  {line.removeprefix('Info: ').rstrip(' .' + chr(10))}", flush=True)
+        is_late = threading.Event()
+
+        def stop() -> None:
+            is_late.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        if seconds:
+            timer.start()
+        try:
+            for line in process.stdout:
+                log.write(line)
+                if line.startswith("ERROR") or (process.poll() and line.strip()):
+                    last = line.strip()
+                if MILESTONE.match(line):
+                    print(f"  {line.removeprefix('Info: ').rstrip(' .' + chr(10))}", flush=True)
+                elif (found := ITERATION.match(line)) and time.monotonic() - shown > INTERVAL:
+                    shown = time.monotonic()
+                    print(f"    {found[1].strip()}", flush=True)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+    if is_late.is_set():
+        raise ToolTimeout(f"{Path(command[0]).name} must be ready within {seconds / 60:g} minutes, but was not")
     if process.returncode:
         tail = log_path.read_text().strip().splitlines()[-1:]
         raise ToolError(f"{Path(command[0]).name} failed: {last or ''.join(tail) or 'it said nothing'}")
 
 
+def utilisation(log_path: Path) -> dict[str, tuple[int, int]]:
+    """Return how many of each resource are used, and how many there are, from nextpnr's log."""
+    found = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)", log_path.read_text(), re.MULTILINE)
+    return {name: (int(used), int(available)) for name, used, available in found}
+
+
 def too_large(log_path: Path, device: str) -> str | None:
     """Say which resources of the device do not suffice, if that is why nextpnr failed."""
-    used = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)", log_path.read_text(), re.MULTILINE)
-    lacking = [f"{count} {RESOURCES.get(name, name)} of {limit}" for name, count, limit in used if int(count) > int(limit)]
+    lacking = [f"{count} {RESOURCES.get(name, name)} of {limit}" for name, (count, limit) in utilisation(log_path).items() if count > limit]
     if not lacking:
         return None
     return f"the machine must fit LFE5U-{device}, but takes {', '.join(lacking)}: choose a larger device or a smaller configuration"
@@ -300,6 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--package", default="CABGA756", help="its package (%(default)s)")
     parser.add_argument("--speed", type=int, choices=(6, 7, 8), default=6, help="its speed grade (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of place and route (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=0, help="what place and route may take; 0 is forever (%(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
     options = parser.parse_args(arguments)
     try:
@@ -311,14 +366,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += [word for key, value in part.items() for word in (f"--{key}", str(value))]
         command += ["--output", str(options.output)]
         describe = {"name": options.config, "config": dataclasses.asdict(config), "command": shlex.join(command)}
-        result = build(Accelerator(config), options.output, **part, unused=UNUSED, describe=describe)
+        result = build(Accelerator(config), options.output, **part, unused=UNUSED, minutes=options.minutes, describe=describe)
     except CrispError as error:
         print(f"crisp_hw.fpga: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("crisp_hw.fpga: interrupted; what was there before is as it was", file=sys.stderr)
+        return 130
     for key, limit in result["available"].items():
         print(f"{key:>5} {result[key]:7} of {limit}")
-    print(f" fmax {result['fmax_mhz']:7} MHz")
-    print(f"{options.output / 'result.json'}, {options.output / 'machine.bit'}: {sum(result['seconds'].values()):.0f} s")
+    print(" fmax unknown: not routed in time" if result["fmax_mhz"] is None else f" fmax {result['fmax_mhz']:7} MHz")
+    print(f"{options.output / 'result.json'}: {sum(result['seconds'].values()):.0f} s")
     return 0
 
 

@@ -120,8 +120,9 @@ class LoadUnit(wiring.Component):
         m.submodules.memory_rows = memory_rows = RowWalker(address_width=ADDRESS_WIDTH, size_width=LOAD_BYTES_WIDTH)
         m.submodules.queue = queue = SyncFIFO(width=fields_layout(LOAD, *BUFFER_FIELDS).size, depth=self.COMMANDS_AHEAD - 1)
         asked = self.i_command.payload.fields
-        m.d.comb += self.i_command.ready.eq(memory_rows.i_walk.ready & queue.w_rdy)
-        m.d.comb += memory_rows.i_walk.valid.eq(self.i_command.valid & queue.w_rdy)
+        # A walk begins when the one before is over, in the cycle behind it: so who hands LOADs in does not hang on who takes rows.
+        may_walk = ~memory_rows.o_row.valid & queue.w_rdy
+        m.d.comb += [self.i_command.ready.eq(may_walk), memory_rows.i_walk.valid.eq(self.i_command.valid & may_walk)]
         m.d.comb += memory_rows.i_walk.payload.address.eq(self.i_command.payload.base + asked.offset)
         m.d.comb += memory_rows.i_walk.payload.stride.eq(asked.row_stride)
         m.d.comb += memory_rows.i_walk.payload.size.eq(asked.row_bytes)

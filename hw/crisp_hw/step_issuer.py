@@ -91,9 +91,10 @@ class StepIssuer(wiring.Component):
         steps_left = Signal.like(block.n_minus_1)
         drain_timer = Signal(range(self.bank_rows))
 
-        # Decide.
-        is_group_end = steps_left == 0
-        is_block_end = is_group_end & (groups_left == 0)
+        # Decide. What ends with a step is known before it is looked at.
+        is_group_end = Signal()
+        is_last_group = Signal()
+        is_block_end = is_group_end & is_last_group
         is_tile_end = is_block_end & block.last_of_tile
         lacks_window = ~self.i_arrived | (is_block_end & block.last_of_window & ~self.i_complete)
         drains = is_tile_end & (drain_timer != 0)
@@ -109,10 +110,10 @@ class StepIssuer(wiring.Component):
         # Advance.
         with m.If(self.o_issue):
             m.d.sync += self.o_step.eq(self.o_step + 1)
-            m.d.sync += steps_left.eq(steps_left - 1)
+            m.d.sync += [steps_left.eq(steps_left - 1), is_group_end.eq(steps_left == 1)]
             with m.If(is_group_end):
-                m.d.sync += steps_left.eq(block.n_minus_1)
-                m.d.sync += groups_left.eq(groups_left - 1)
+                m.d.sync += [steps_left.eq(block.n_minus_1), is_group_end.eq(block.n_minus_1 == 0)]
+                m.d.sync += [groups_left.eq(groups_left - 1), is_last_group.eq(groups_left == 1)]
                 m.d.sync += self.o_word.eq(self.o_word + 1)
         with m.If(self.o_pixel_tile_end):
             m.d.sync += self.o_step.eq(0)
@@ -126,8 +127,8 @@ class StepIssuer(wiring.Component):
         with m.If(self.i_block.ready):
             m.d.sync += block_valid.eq(self.i_block.valid)
             m.d.sync += block.eq(self.i_block.payload)
-            m.d.sync += groups_left.eq(self.i_block.payload.groups_minus_1)
-            m.d.sync += steps_left.eq(self.i_block.payload.n_minus_1)
+            m.d.sync += [groups_left.eq(self.i_block.payload.groups_minus_1), is_last_group.eq(self.i_block.payload.groups_minus_1 == 0)]
+            m.d.sync += [steps_left.eq(self.i_block.payload.n_minus_1), is_group_end.eq(self.i_block.payload.n_minus_1 == 0)]
             m.d.sync += self.o_word.eq(self.i_block.payload.address)
 
         # Say where the cycle went.

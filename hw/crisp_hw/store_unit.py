@@ -13,6 +13,7 @@ from .axi import ADDRESS_WIDTH, transfer_layout
 from .chunk_widener import WORDS_WIDTH
 from .layouts import fields_layout, read_request_layout, read_response_signature
 from .row_walker import ROWS_WIDTH, RowWalker
+from .skid_buffer import SkidBuffer
 from .write_collector import exceeds, wide_lanes
 
 __all__ = ["StoreUnit", "store_command_layout"]
@@ -121,17 +122,17 @@ class StoreUnit(wiring.Component):
         asks = Signal()
         m.d.comb += left.eq(row.payload.size - words_before)
         m.d.comb += ends_row.eq(left <= lanes)
-        m.d.comb += may_ask.eq((credit != 0) & (~self.o_read.valid | self.o_read.ready))
+        m.submodules.requests = requests = SkidBuffer(self.o_read.payload.shape())
+        wiring.connect(m, requests.o_data, wiring.flipped(self.o_read))
+        m.d.comb += may_ask.eq((credit != 0) & requests.i_data.ready)
         m.d.comb += asks.eq(row.valid & may_ask)
         m.d.comb += row.ready.eq(may_ask & ends_row)
-        with m.If(self.o_read.ready):
-            m.d.sync += self.o_read.valid.eq(0)
         with m.If(asks):
             m.d.sync += words_before.eq(Mux(ends_row, 0, words_before + lanes))
-            m.d.sync += self.o_read.valid.eq(1)
-            for lane, is_left in enumerate(exceeds(left, lanes)):
-                m.d.sync += self.o_read.payload.addresses[lane].eq(row.payload.address + words_before + lane)
-                m.d.sync += self.o_read.payload.enables[lane].eq(is_left)
+        m.d.comb += requests.i_data.valid.eq(asks)
+        for lane, is_left in enumerate(exceeds(left, lanes)):
+            m.d.comb += requests.i_data.payload.addresses[lane].eq(row.payload.address + words_before + lane)
+            m.d.comb += requests.i_data.payload.enables[lane].eq(is_left)
 
         # Remember of each request how many beats its answer makes; where several make one, whether it ends the row.
         parts = max(1, request_bytes // beat_bytes)

@@ -2,7 +2,7 @@
 
 import enum
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -122,13 +122,11 @@ class Supervisor(wiring.Component):
 
         # The first fault of this cycle, kept for a cycle until it stops the machine.
         fault = Signal(fault_layout())
-        with m.If((phase == Phase.RUN) & is_still):
-            m.d.sync += [fault.valid.eq(1), fault.code.eq(ErrorCode.WATCHDOG), fault.tag.eq(self.i_oldest), fault.on_bus.eq(0)]
-        with m.Else():
-            m.d.sync += fault.valid.eq(0)
+        m.d.sync += [fault.code.eq(ErrorCode.WATCHDOG), fault.tag.eq(self.i_oldest), fault.on_bus.eq(0)]
         for source in reversed(self.i_faults):
-            with m.If((phase == Phase.RUN) & source.valid):
+            with m.If(source.valid):
                 m.d.sync += fault.eq(source)
+        m.d.sync += fault.valid.eq((phase == Phase.RUN) & (is_still | Cat(source.valid for source in self.i_faults).any()))
 
         # What happens. A fault found in the cycle in which the program was complete counts still.
         fails = Signal()

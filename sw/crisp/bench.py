@@ -34,13 +34,15 @@ class BenchOptions:
     only : sequence of str
         Names of benchmarks; empty runs all.
     networks, configs : sequence of str
-        Networks and presets that the benchmark ``networks`` runs; empty takes those that the README shows.
+        Networks and presets that the benchmark ``networks`` runs; empty takes those that the README shows. Presets that ``fpga`` builds.
     densities : sequence of float
         Shares of the weights that stay there; 1 prunes none.
     batches : sequence of int
         Images that each program computes; empty takes one.
     jobs : int
         Networks that run at a time.
+    minutes : float
+        What place and route may take; where they do not suffice, area is all that ``fpga`` keeps. 0 is forever.
     """
 
     output: Path = Path("results")
@@ -50,6 +52,7 @@ class BenchOptions:
     densities: Sequence[float] = ()
     batches: Sequence[int] = ()
     jobs: int = 1
+    minutes: float = 0
 
     def __post_init__(self) -> None:
         for name in self.only:
@@ -138,13 +141,15 @@ def bench_fpga(bench: BenchOptions, console: Console) -> None:
     from crisp_hw.accelerator import Accelerator
     from crisp_hw.fpga import UNUSED, build
 
-    for name in FPGA_CONFIGS:
+    for name in bench.configs or FPGA_CONFIGS:
         config = Config.preset(name)
         console.print(f"{name} for ECP5")
+        command = f"crisp bench --only fpga --configs {name}" + f" --minutes {bench.minutes:g}" * (bench.minutes > 0)
         describe = {"name": name, "config": dataclasses.asdict(config)}
-        result = build(Accelerator(config), Path("build/fpga") / name, seed=SEED, unused=UNUSED, describe=describe)
+        output = Path("build/fpga") / name
+        result = build(Accelerator(config), output, seed=SEED, unused=UNUSED, minutes=bench.minutes, describe=describe)
         console.print({key: result[key] for key in ("lut4", "ff", "dsp", "bram", "fmax_mhz")})
-        write_json(bench.output / f"fpga-{name}.json", {**result, **provenance("crisp bench --only fpga", SEED)})
+        write_json(bench.output / f"fpga-{name}.json", {**result, **provenance(command, SEED)})
 
 
 #: Benchmarks by name, in the order in which they run.

@@ -147,6 +147,7 @@ def bench(
     configs: Annotated[str, typer.Option(help="Presets to run them on, separated by commas.")] = "",
     densities: Annotated[str, typer.Option(help="Densities to prune them to, such as dense,10%,8%.")] = "",
     batches: Annotated[str, typer.Option(help="Images that each program computes, such as 1,4.")] = "",
+    minutes: Annotated[float, typer.Option(help="What place and route may take; 0 is forever.")] = 0,
     jobs: Annotated[int, typer.Option(help="Networks that run at a time.")] = 1,
 ) -> None:
     """Measure everything that the README's tables show; minutes, and hours for whole networks at full size."""
@@ -159,6 +160,7 @@ def bench(
         configs=words(configs),
         densities=[parse_density(text) for text in words(densities)],
         batches=[parse_batch(text) for text in words(batches)],
+        minutes=minutes,
         jobs=jobs,
     )
     run_benchmarks(options, wide_console())

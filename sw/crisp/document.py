@@ -134,7 +134,7 @@ def configurations_section(root: Path) -> str:
                 f"{record['ff']:,}",
                 f"{record['dsp']}",
                 f"{record['bram']}",
-                f"{record['fmax_mhz']:.0f} MHz",
+                "not routed" if record["fmax_mhz"] is None else f"{record['fmax_mhz']:.0f} MHz",
             )
         size = f"{config.clusters} of " * (config.clusters > 1) + f"{config.rows}x{config.columns}"
         memory = (f"{config.on_chip_bytes / 1024:.0f} KiB", f"{config.axi_data_width}")
