@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from crisp.arch import Config
-from crisp.data import Dataset, load_dataset, normalize
+from crisp.data import Dataset, load_dataset
 from crisp.golden.network import Network
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.progress import draw_progress
@@ -49,7 +49,7 @@ def run(data: Dataset, checkpoint: Path, classes: list[int], options: PruneOptio
 
     with draw_progress() as report:
         pruned = prune(model, data, classes, options, report)
-    calibration = training.images[:512]
+    calibration = training.take(slice(512)).inputs()
     quantized_dense = quantize(dense, calibration, name="dense")
     quantized_pruned = quantize(pruned.model, calibration, name="pruned")
     networks = {
@@ -60,7 +60,7 @@ def run(data: Dataset, checkpoint: Path, classes: list[int], options: PruneOptio
     print(f"{pruned.sparsity:.1%} of the pruned layers' weights are zero, after {pruned.seconds:.0f} s")
     for name, network in networks.items():
         started = time.monotonic()
-        right = np.mean(network.classify(network.quantize_input(normalize(test.images))) == test.labels)
+        right = np.mean(network.classify(network.quantize_input(test.inputs())) == test.labels)
         floats = accuracy(dense if name == "dense" else pruned.model, test)
         steps = steps_per_image(network, config)
         print(f"{name:7} float {floats:.2%}  int8 {right:.2%}  {steps:9,} steps an image  ({time.monotonic() - started:.0f} s)")

@@ -12,7 +12,7 @@ from rich.console import Console
 from crisp.arch import Config, CrispError
 from crisp.comparison import CheckedRun, check_layers, compare_networks, run_images
 from crisp.compile.compile import schedule_network
-from crisp.data import Dataset, Split, load_dataset, normalize
+from crisp.data import Dataset, Images, load_dataset
 from crisp.golden.network import Network
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.progress import Report, draw_progress
@@ -27,6 +27,8 @@ __all__ = ["CHECKPOINT", "DemoError", "DemoOptions", "DemoResult", "choose_class
 CHECKPOINT = Path("checkpoints/resnet20-fashion-mnist.safetensors")
 
 CALIBRATION_IMAGES = 512
+#: Test images that are read at a time.
+JUDGED_IMAGES = 100
 
 
 class DemoError(CrispError):
@@ -177,9 +179,9 @@ def run_demo(
     training = dataset.training_and_validation()[0].select(classes)
     prune_options = prune_options or PruneOptions(sparsity=options.sparsity, group=config.group_size, seed=options.seed)
     with draw_progress(console) as progress:
-        calibration = training.images[np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]]
+        calibration = training.take(np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]).inputs()
         dense_int8 = to_network(quantize(dense_float, calibration, name="dense"), config)
-        image = dense_int8.quantize_input(normalize(test.images[:1]))
+        image = dense_int8.quantize_input(test.take(slice(1)).inputs())
         schedule_network(dense_int8, config, (image.shape[1], image.shape[2], image.shape[3]))
         pruned = prune(model, dataset, classes, prune_options, progress)
         sparse_int8 = to_network(quantize(pruned.model, calibration, name="sparse"), config, pruned.patterns)
@@ -192,7 +194,7 @@ def run_demo(
 
     # Run both programs on the RTL for the same images; then the pruned one up to each layer, to see what it leaves on chip.
     chosen = np.random.default_rng(options.seed).permutation(len(test))[: options.images]
-    images = dense_int8.quantize_input(normalize(test.images[chosen]))
+    images = dense_int8.quantize_input(test.take(chosen).inputs())
     simulated = time.monotonic()
     with draw_progress(console) as progress:
         dense_runs = run_with_progress(dense_int8, images, accelerator, progress)
@@ -224,10 +226,10 @@ def run_demo(
     return DemoResult(comparison=comparison, accuracies=accuracies, record=record)
 
 
-def judge(network: Network, test: Split) -> float:
+def judge(network: Network, test: Images) -> float:
     """Return the share of test images that an integer network names rightly."""
-    images = network.quantize_input(normalize(test.images))
-    return float(np.mean(network.classify(images) == test.labels))
+    answers = [network.classify(network.quantize_input(batch.inputs())) for batch in test.batches(JUDGED_IMAGES)]
+    return float(np.mean(np.concatenate(answers) == test.labels))
 
 
 def describe(config: Config) -> str:

@@ -178,7 +178,7 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
     spec = NETWORKS[case.network]
     if spec.architecture == "resnet20":
         clothes = load_dataset()
-        pictures = np.concatenate([clothes.train.images[:CALIBRATION_IMAGES], clothes.test.images[: case.batch]])
+        pictures = np.concatenate([clothes.train.take(slice(CALIBRATION_IMAGES)).pixels(), clothes.test.take(slice(case.batch)).pixels()])
         scaled = normalize(pictures)
     else:
         scaled = normalize_colours(load_pictures(size=spec.input_size).images)

@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from crisp.arch.errors import CrispError
-from crisp.data import Dataset, normalize
-from crisp.data.augment import augment
+from crisp.data import Dataset
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, channels_last, save_checkpoint
 from crisp.progress import Report, silent
 
@@ -133,8 +132,7 @@ def train(
     if len(training) < options.batch:
         raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}")
     steps = len(training) // options.batch
-    images = training.images
-    spec = ModelSpec(options.architecture, len(dataset.classes), images.shape[1], images.shape[3] if images.ndim == 4 else 1, options.width)
+    spec = ModelSpec(options.architecture, len(dataset.classes), dataset.shape[0], dataset.shape[2], options.width)
     run = start_run(options, spec, steps)
     if state is not None and state.is_file():
         restore_run(state, run, options, dataset)
@@ -145,7 +143,7 @@ def train(
         torch.manual_seed(options.seed + epoch)  # for dropout
         run.model.train()
         for step, batch in enumerate(training.batches(options.batch, random), 1):
-            inputs = torch.from_numpy(normalize(augment(batch.images, random)))
+            inputs = torch.from_numpy(batch.inputs(random))
             loss = loss_function(run.model(inputs), torch.from_numpy(batch.labels))
             run.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -158,6 +156,7 @@ def train(
     metadata = {
         **spec.metadata(),
         "classes": json.dumps(dataset.classes),
+        "normalization": dataset.normalization.to_json(),
         "data": f"{dataset.name}, {len(training)} training images",
         "command": command,
         "options": json.dumps(dataclasses.asdict(options)),

@@ -11,7 +11,7 @@ def augment(images: np.ndarray, random: np.random.Generator, shift: int = 2) -> 
     Parameters
     ----------
     images : ndarray
-        uint8 [N, H, W].
+        uint8 [N, H, W] or [N, H, W, C].
     random : Generator
         Source of all choices.
     shift : int
@@ -20,10 +20,10 @@ def augment(images: np.ndarray, random: np.random.Generator, shift: int = 2) -> 
     Returns
     -------
     ndarray
-        uint8 [N, H, W].
+        uint8, of the same shape.
     """
-    count, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift)))
+    count, height, width = images.shape[:3]
+    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), *((0, 0) for _ in images.shape[3:])))
     down, right = random.integers(0, 2 * shift + 1, size=(2, count))
     columns = np.where(random.random(count) < 0.5, 1, -1)[:, None] * np.arange(width)
     columns = np.where(columns[:, -1:] < 0, columns + width - 1, columns) + right[:, None]

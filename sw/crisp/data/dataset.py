@@ -1,32 +1,25 @@
-"""Labelled images in memory, and the choices that experiments make of them."""
+"""Data sets: classes with their images in memory or in files, and the choices that experiments make of them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 
+from .augment import augment
 from .errors import DataError
+from .images import Images
+from .normalization import FASHION, Normalization
 
-__all__ = ["PIXEL_MEAN", "PIXEL_SCALE", "Dataset", "Split", "normalize"]
-
-#: Mean and deviation of Fashion-MNIST's training pixels (72.94 and 90.02), rounded to whole pixel values: so int8 with scale
-#: 1/90 and zero point -55 represents every normalised pixel exactly, as ``pixel - 128``, and input quantization loses nothing.
-PIXEL_MEAN = 73
-PIXEL_SCALE = 90
+__all__ = ["Dataset", "Split"]
 
 VALIDATION_FRACTION = 1 / 12
 VALIDATION_SEED = 0
 
 
-def normalize(images: np.ndarray) -> np.ndarray:
-    """Turn uint8 images [N, H, W] into a network's float32 input [N, 1, H, W]: ``(pixel - 73) / 90``."""
-    return ((images.astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE)[:, None]
-
-
 @dataclasses.dataclass(frozen=True)
-class Split:
-    """Images with their labels.
+class Split(Images):
+    """Images in memory with their labels.
 
     Parameters
     ----------
@@ -34,40 +27,34 @@ class Split:
         uint8 [N, H, W], or of colours [N, H, W, 3].
     labels : ndarray
         int64 [N].
+    normalization : Normalization
+        How pixels become a network's input; Fashion-MNIST's by default.
+    shift : int
+        Largest shift of a training image, in pixels; half of them are mirrored as well.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    normalization: Normalization = FASHION
+    shift: int = 2
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        _, height, width, channels = (*self.images.shape, 1)[:4]
+        return height, width, channels
 
     def take(self, index: np.ndarray | slice) -> Self:
         """Return the images at ``index``."""
-        return type(self)(self.images[index], self.labels[index])
+        return dataclasses.replace(self, images=self.images[index], labels=self.labels[index])
 
-    def select(self, classes: Sequence[int]) -> Self:
-        """Keep the images of ``classes``, relabelled 0, 1, ... in the order of ``classes``."""
-        table = np.full(int(max(self.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
-        table[list(classes)] = np.arange(len(classes))
-        labels = table[self.labels]
-        return type(self)(self.images[labels >= 0], labels[labels >= 0])
+    def relabel(self, labels: np.ndarray) -> Self:
+        """Return the same images with other labels, int64 [N]."""
+        return dataclasses.replace(self, labels=labels)
 
-    def hold_out(self, fraction: float, seed: int) -> tuple[Self, Self]:
-        """Split into a larger and a smaller part, the smaller with ``fraction`` of every class, drawn by ``seed``."""
-        random = np.random.default_rng(seed)
-        held = np.zeros(len(self), dtype=bool)
-        for label in np.unique(self.labels):
-            members = np.flatnonzero(self.labels == label)
-            held[random.permutation(members)[: round(fraction * len(members))]] = True
-        return self.take(~held), self.take(held)
-
-    def batches(self, size: int, random: np.random.Generator | None = None) -> Iterator[Self]:
-        """Yield batches of ``size`` images: in order, or shuffled by ``random`` and without the incomplete last one."""
-        order = np.arange(len(self)) if random is None else random.permutation(len(self))
-        stop = len(self) if random is None or len(self) < size else len(self) // size * size
-        for start in range(0, stop, size):
-            yield self.take(order[start : start + size])
+    def pixels(self, random: np.random.Generator | None = None) -> np.ndarray:
+        """Return the images, mirrored and shifted by ``random`` where it is given."""
+        return self.images if random is None else augment(self.images, random, self.shift)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,38 +69,77 @@ class Dataset:
         Where it came from: folder or archive.
     classes : tuple of str
         Class names in the order of their labels.
-    train, test : Split
+    train, test : Images
         Images to learn from, and images to judge by.
     notice : str
         What the user must know when this is a stand-in for what was asked; else empty.
+    validation : Images, optional
+        Images to choose settings by, where the data set has some besides; else they are held out of ``train``.
     """
 
     name: str
     source: str
     classes: tuple[str, ...]
-    train: Split
-    test: Split
+    train: Images
+    test: Images
     notice: str = ""
+    validation: Images | None = None
 
-    def training_and_validation(self) -> tuple[Split, Split]:
-        """Split the training images: eleven twelfths to learn from, the rest to choose settings by, always the same ones.
+    @property
+    def normalization(self) -> Normalization:
+        """How pixels become a network's input."""
+        return self.train.normalization
 
-        Training and pruning both use it, so that no network has ever learnt from a validation image, and none is chosen by test images.
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.train.shape
+
+    def training_and_validation(self) -> tuple[Images, Images]:
+        """Return images to learn from and images to choose settings by.
+
+        Where the data set has no validation images of its own, those are a twelfth of the training images, always the same ones. Training
+        and pruning both use them, so that no network has ever learnt from a validation image, and none is chosen by test images.
         """
+        if self.validation is not None:
+            return self.train, self.validation
         return self.train.hold_out(VALIDATION_FRACTION, VALIDATION_SEED)
 
-    def check_classes(self, classes: Sequence[int]) -> tuple[int, ...]:
+    def select(self, classes: Sequence[int]) -> "Dataset":
+        """Return the data set of ``classes`` only, relabelled 0, 1, ... in their order.
+
+        Training and validation images stay apart as `training_and_validation` has them.
+        """
+        training, validation = self.training_and_validation()
+        return dataclasses.replace(
+            self,
+            classes=tuple(self.classes[label] for label in classes),
+            train=training.select(classes),
+            test=self.test.select(classes),
+            validation=validation.select(classes),
+        )
+
+    def check_classes(self, classes: Sequence[int], least: int = 2) -> tuple[int, ...]:
         """Return ``classes`` as a tuple, checked.
+
+        Parameters
+        ----------
+        classes : sequence of int
+            Labels.
+        least : int
+            How many there must be: 2 for a network that is cut down to them, 1 for one that keeps all its outputs.
 
         Raises
         ------
         DataError
-            When fewer than two are given, one is given twice, or one does not exist.
+            When fewer are given, one is given twice, or one does not exist.
         """
         chosen = tuple(int(label) for label in classes)
-        remedy = f"choose among 0 to {len(self.classes) - 1}: {', '.join(self.classes)}"
-        if len(chosen) < 2:
-            raise DataError(self.name, rule="needs at least two user classes", value=list(chosen), remedy=remedy)
+        listed = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
+        remedy = f"choose among 0 to {len(self.classes) - 1}: {listed}"
+        if len(chosen) < least:
+            number = "two user classes" if least == 2 else f"{least} user class{'es' if least > 1 else ''}"
+            raise DataError(self.name, rule=f"needs at least {number}", value=list(chosen), remedy=remedy)
         if len(set(chosen)) != len(chosen):
             raise DataError(self.name, rule="each user class must be named once", value=list(chosen), remedy=remedy)
         if not all(0 <= label < len(self.classes) for label in chosen):

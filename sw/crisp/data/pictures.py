@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from .dataset import Split
 from .errors import DamagedDataError
 from .fetch import FETCH_FOLDER
+from .normalization import COLOURS
 from .packages import Package, fetch_package, read_member
 
 __all__ = ["crop", "load_pictures", "normalize_colours"]
@@ -23,10 +24,6 @@ LABELS = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455, 541, 630, 741, 471, 
 
 #: Share of a picture's shorter side that networks look at: 224 of 256 pixels.
 CROP = 224 / 256
-
-#: Mean and deviation of colours: so int8 with scale 1/128 and zero point -1 represents every colour exactly, as ``colour - 128``.
-COLOUR_MEAN = 127
-COLOUR_SCALE = 128
 
 
 def load_pictures(folder: Path = FETCH_FOLDER, size: int = 224) -> Split:
@@ -47,7 +44,7 @@ def load_pictures(folder: Path = FETCH_FOLDER, size: int = 224) -> Split:
     archive = fetch_package(PACKAGE, folder)
     members = [f"foolbox/data/imagenet_{number:02}_{label}.jpg" for number, label in enumerate(LABELS)]
     images = [crop(f"{archive}:{member}", read_member(archive, member), size) for member in members]
-    return Split(np.stack(images), np.array(LABELS, np.int64))
+    return Split(np.stack(images), np.array(LABELS, np.int64), COLOURS)
 
 
 def crop(source: str, encoded: bytes, size: int) -> np.ndarray:
@@ -69,5 +66,4 @@ def crop(source: str, encoded: bytes, size: int) -> np.ndarray:
 
 def normalize_colours(images: np.ndarray) -> np.ndarray:
     """Turn uint8 images [N, H, W, 3] into a network's float32 input [N, 3, H, W]: ``(colour - 127) / 128``."""
-    levels = (images.astype(np.float32) - COLOUR_MEAN) / COLOUR_SCALE
-    return np.ascontiguousarray(levels.transpose(0, 3, 1, 2))
+    return COLOURS.normalize(images)

@@ -1,50 +1,120 @@
-"""Where images come from: the first of several places that has them."""
+"""Where images come from: what a name or a path means, and the first of several places that has Fashion-MNIST."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .arrays import load_arrays
+from .cifar import find_layouts, load_cifar
 from .dataset import Dataset
-from .errors import DownloadError
-from .fashion_mnist import load_fashion_mnist, missing_files
+from .errors import DownloadError, MissingDataError
+from .fashion_mnist import FILES, load_fashion_mnist, missing_files
 from .fetch import DEBIAN_FOLDER, FETCH_FOLDER, fetch_debian_package, fetch_original
+from .folder import load_folder
 from .mnist_subset import load_mnist_subset
 
-__all__ = ["FETCH_FOLDER", "load_dataset"]
+__all__ = ["FETCH_FOLDER", "NAMES", "load_dataset"]
 
 #: Environment variable that names the folder with the data.
 VARIABLE = "CRISP_DATA"
 
 INSTALLED = Path("/") / DEBIAN_FOLDER
 
+FASHION_MNIST = "fashion-mnist"
+#: Data sets that have a name: what the archives and the folders of those that cannot be fetched are called.
+NAMES: dict[str, tuple[str, ...]] = {
+    FASHION_MNIST: (),
+    "cifar-10": ("cifar-10-binary.tar.gz", "cifar-10-batches-bin", "cifar-10-python.tar.gz", "cifar-10-batches-py"),
+    "cifar-100": ("cifar-100-binary.tar.gz", "cifar-100-binary", "cifar-100-python.tar.gz", "cifar-100-python"),
+}
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+WHAT = "Fashion-MNIST's four files, CIFAR's archive or folder, train/ and val/ with a folder of pictures for each class, or a .npz file"
+
 
 def load_dataset(
-    folder: str | Path | None = None, *, fetch_folder: Path = FETCH_FOLDER, tell: Callable[[str], None] = lambda text: None
+    name_or_path: str | Path | None = None,
+    *,
+    size: int = 224,
+    channels: int = 3,
+    labels: str = "fine",
+    fetch_folder: Path = FETCH_FOLDER,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
-    """Load Fashion-MNIST, or what can be had in its place.
+    """Load a data set by its name or from where it lies; what it is is seen from what is there.
 
-    In this order: ``folder``, or the folder that ``CRISP_DATA`` names; Debian's installed package; what was fetched before; Debian's
-    package, fetched without root; the authors' files; 5,000 digits of MNIST, with a notice in the data set.
+    Without a name or path, Fashion-MNIST or what can be had in its place. In this order: the place that ``CRISP_DATA`` names; Debian's
+    installed package; what was fetched before; Debian's package, fetched without root; the authors' files; 5,000 digits of MNIST, with a
+    notice in the data set.
 
     Parameters
     ----------
-    folder : str or Path, optional
-        Folder with the four files. When it is given, or ``CRISP_DATA`` is set, no other place is tried.
+    name_or_path : str or Path, optional
+        One of `NAMES`, or a folder or file: Fashion-MNIST's four files, CIFAR-10 or CIFAR-100 as `load_cifar` takes them, a folder of
+        pictures as `load_folder` does, a ``.npz`` file as `load_arrays` does. When a path is given, or ``CRISP_DATA`` is set, no other
+        place is tried.
+    size, channels : int
+        Of a folder of pictures: pixels a side and channels of what a network sees.
+    labels : str
+        Of CIFAR-100: ``fine`` or ``coarse``.
     fetch_folder : Path
-        Where fetched files go.
+        Where fetched files go, and archives are looked for.
     tell : callable
         Called with a line of text for everything that takes time or does not work.
 
     Raises
     ------
     DataError
-        When the named folder lacks a file, a file is damaged, or no place has data.
+        When the place holds no data set, a file is absent or damaged, or no place has data.
     """
-    if named := folder or os.environ.get(VARIABLE):
-        return load_fashion_mnist(Path(named))
+    variable = os.environ.get(VARIABLE)
+    if name_or_path is not None and str(name_or_path) in NAMES and not Path(name_or_path).exists():
+        if name_or_path != FASHION_MNIST:
+            return load_cifar(find_named(str(name_or_path), [*([Path(variable)] if variable else []), fetch_folder]), labels)
+    elif name_or_path:
+        return load_path(Path(name_or_path), size, channels, labels)
+    if variable:
+        return load_path(Path(variable), size, channels, labels)
+    return find_fashion_mnist(fetch_folder, tell)
+
+
+def load_path(path: Path, size: int, channels: int, labels: str) -> Dataset:
+    """Load the data set that lies at ``path``.
+
+    Raises
+    ------
+    DataError
+        When it holds none that is known, or a damaged one.
+    """
+    if path.suffix == ".npz":
+        return load_arrays(path)
+    if path.name.endswith(ARCHIVES):
+        return load_cifar(path, labels)
+    if len(missing_files(path)) < sum(len(pair) for pair in FILES.values()):
+        return load_fashion_mnist(path)
+    if find_layouts(path):
+        return load_cifar(path, labels)
+    if (path / "train").is_dir():
+        return load_folder(path, size=size, channels=channels)
+    value = "something else" if path.exists() else "absent"
+    raise MissingDataError(path, rule=f"must hold a data set: {WHAT}", value=value, remedy="name another place")
+
+
+def find_named(name: str, folders: list[Path]) -> Path:
+    """Return the archive or folder of the data set ``name`` in the first of ``folders`` that has one."""
+    for folder in folders:
+        for candidate in (folder, *(folder / file for file in NAMES[name])):
+            if candidate.name in NAMES[name] and candidate.exists():
+                return candidate
+    rule = f"must hold {NAMES[name][0]}"
+    remedy = f"put it there, or name its place; its authors have it at https://www.cs.toronto.edu/~kriz/{NAMES[name][0]}"
+    raise MissingDataError(folders[-1], rule=rule, value="without it", remedy=remedy)
+
+
+def find_fashion_mnist(fetch_folder: Path, tell: Callable[[str], None]) -> Dataset:
+    """Load Fashion-MNIST from the first place that has it, or what stands in for it."""
     if not missing_files(INSTALLED):
         return load_fashion_mnist(INSTALLED)
-    target = fetch_folder / "fashion-mnist"
+    target = fetch_folder / FASHION_MNIST
     for fetch in (fetch_debian_package, fetch_original):
         if missing_files(target):
             tell(f"fetching Fashion-MNIST to {target}")

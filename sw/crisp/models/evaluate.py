@@ -4,21 +4,32 @@ import numpy as np
 import torch
 from torch import nn
 
-from crisp.data import Split, normalize
+from crisp.data import Images, Split
 
 __all__ = ["accuracy", "logits"]
 
-BATCH = 250
+#: Images of a batch, of up to as many pixels as the second says, and of larger ones.
+BATCH, SMALL_PIXELS, LARGE_BATCH = 250, 64 * 64, 32
 
 
 @torch.no_grad()
-def logits(model: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Return the logits, float32 [N, classes], of uint8 images [N, H, W]; the network is left in evaluation mode."""
+def logits(model: nn.Module, images: np.ndarray | Images) -> np.ndarray:
+    """Return the logits, float32 [N, classes], of images; the network is left in evaluation mode.
+
+    Parameters
+    ----------
+    model : Module
+        Network.
+    images : ndarray or Images
+        uint8 [N, H, W], normalised as Fashion-MNIST is, or images that know how they are normalised, of which no more than a batch is read
+        at a time.
+    """
     model.eval()
-    parts = [model(torch.from_numpy(normalize(images[start : start + BATCH]))).numpy() for start in range(0, len(images), BATCH)]
-    return np.concatenate(parts)
+    data = Split(images, np.zeros(len(images), np.int64)) if isinstance(images, np.ndarray) else images
+    batch = BATCH if data.shape[0] * data.shape[1] <= SMALL_PIXELS else LARGE_BATCH
+    return np.concatenate([model(torch.from_numpy(part.inputs())).numpy() for part in data.batches(batch)])
 
 
-def accuracy(model: nn.Module, split: Split) -> float:
-    """Return the share of ``split`` that the network names rightly, 0 to 1."""
-    return float(np.mean(logits(model, split.images).argmax(axis=1) == split.labels))
+def accuracy(model: nn.Module, images: Images) -> float:
+    """Return the share of ``images`` that the network names rightly, 0 to 1."""
+    return float(np.mean(logits(model, images).argmax(axis=1) == images.labels))

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from crisp.data import Split, normalize
-from crisp.data.augment import augment
+from crisp.data import Images
 from crisp.progress import Report
 
 from .options import PruneOptions
@@ -29,13 +28,13 @@ class Trainer:
     ----------
     model : Module
         Network to train; masks may come before its weights later.
-    training : Split
+    training : Images
         Images of the user's classes, labelled 0, 1, ...
     options : PruneOptions
         Settings.
     """
 
-    def __init__(self, model: nn.Module, training: Split, options: PruneOptions) -> None:
+    def __init__(self, model: nn.Module, training: Images, options: PruneOptions) -> None:
         self.model, self.options = model, options
         self.random = np.random.default_rng(options.seed)
         self.batches = self.draw(training)
@@ -44,12 +43,12 @@ class Trainer:
         )
         self.steps_done = 0
 
-    def draw(self, training: Split) -> Iterator[Split]:
+    def draw(self, training: Images) -> Iterator[Images]:
         """Yield shuffled batches of the images, again and again."""
         while True:
             yield from training.batches(self.options.batch, self.random)
 
-    def take(self, images: int) -> Iterator[Split]:
+    def take(self, images: int) -> Iterator[Images]:
         """Yield batches that hold at least ``images`` images together."""
         return itertools.islice(self.batches, math.ceil(images / self.options.batch))
 
@@ -63,7 +62,7 @@ class Trainer:
                 factor *= (1 + math.cos(math.pi * (step - 1) / steps)) / 2
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = self.options.learning_rate * factor
-            inputs = torch.from_numpy(normalize(augment(batch.images, self.random)))
+            inputs = torch.from_numpy(batch.inputs(self.random))
             loss = functional.cross_entropy(self.model(inputs), torch.from_numpy(batch.labels))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from crisp.arch import Pattern, check
-from crisp.data import Dataset, normalize
+from crisp.data import Dataset
 from crisp.golden.convolution import to_matrix
 from crisp.models import accuracy, channels_last, select_classes
 from crisp.progress import Report, silent
@@ -102,7 +102,7 @@ def prune(
     Parameters
     ----------
     model : Module
-        Trained network with a last layer ``fc``; it is left as it is.
+        Trained network whose outputs are the data set's classes; it is left as it is.
     data : Dataset
         Images. Only the training part is used: eleven twelfths to learn from, the rest to say how far it has come.
     classes : sequence of int
@@ -127,9 +127,10 @@ def prune(
     pruned = channels_last(select_classes(model, chosen))
     for parameter in pruned.parameters():
         parameter.requires_grad_(True)
-    layers = prunable_layers(pruned, options.keep_dense)
+    image = torch.from_numpy(training.take(slice(1)).inputs())
+    layers = prunable_layers(pruned, options.keep_dense, image)
     exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
-    pixels = output_pixels(pruned, layers, torch.from_numpy(normalize(training.images[:1])))
+    pixels = output_pixels(pruned, layers, image)
     price = {name: pixels[name] ** options.cycle_emphasis for name in layers}
     dense_accuracy = accuracy(pruned, validation)
     trainer = Trainer(pruned, training, options)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from crisp.data import Split, normalize
+from crisp.data import Images
 
 from .ste import dense_weight
 
@@ -28,7 +28,7 @@ class Saliency(enum.Enum):
 
 
 def measure_saliency(
-    model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Split], kind: Saliency, floor: float = 0.0
+    model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Images], kind: Saliency, floor: float = 0.0
 ) -> dict[str, np.ndarray]:
     """Measure the saliency of every weight of ``layers``.
 
@@ -38,7 +38,7 @@ def measure_saliency(
         Network. Batch norm works with its statistics, which stay as they are; gradients are cleared before and after.
     layers : mapping
         Layers with a weight, by name. Where a mask hides weights, the saliency is that of the weights behind it.
-    batches : iterable of Split
+    batches : iterable of Images
         Images and labels of the user's classes.
     kind : Saliency
         Formula.
@@ -58,7 +58,7 @@ def measure_saliency(
     totals = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in weights.items()}
     count = 0
     for batch in batches:
-        loss = functional.cross_entropy(model(torch.from_numpy(normalize(batch.images))), torch.from_numpy(batch.labels))
+        loss = functional.cross_entropy(model(torch.from_numpy(batch.inputs())), torch.from_numpy(batch.labels))
         gradients = torch.autograd.grad(loss, list(weights.values()))
         for name, gradient in zip(weights, gradients, strict=True):
             totals[name] += gradient.abs() if kind is Saliency.ABSOLUTE else gradient

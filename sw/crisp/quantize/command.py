@@ -79,7 +79,7 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
         training = training.select(pruned.classes)
     else:
         model, _ = load_checkpoint(options.checkpoint)
-    chosen = training.images[np.random.default_rng(options.seed).permutation(len(training))[: options.images]]
+    chosen = training.take(np.random.default_rng(options.seed).permutation(len(training))[: options.images]).inputs()
     with draw_progress(console) as progress:
         quantized = quantize(model, chosen, QuantizeOptions(), name=options.checkpoint.stem, progress=progress)
     data = export_onnx(quantized, block=block, group=group)

@@ -71,3 +71,34 @@ def test_augmented_images_are_shifted_or_mirrored_originals():
     seen = {augmented.tobytes() for augmented in augment(np.repeat(image, 500, axis=0), np.random.default_rng(0), shift=1)}
     assert seen <= possible
     assert len(seen) == 18
+
+
+def test_augmented_colours_move_as_grey_ones():
+    grey = striped_split(20, 4, 9, seed=0).images
+    coloured = np.stack([grey, 255 - grey, grey // 2], axis=3)
+    moved = augment(coloured, np.random.default_rng(4), shift=3)
+    assert np.array_equal(moved[..., 0], augment(grey, np.random.default_rng(4), shift=3))
+    assert np.array_equal(moved[..., 2], augment(grey // 2, np.random.default_rng(4), shift=3))
+
+
+def test_split_gives_pixels_and_inputs():
+    split = striped_split(6, 3, 8, seed=0)
+    assert split.pixels() is split.images
+    assert np.array_equal(split.inputs(), normalize(split.images))
+    assert np.array_equal(split.pixels(np.random.default_rng(1)), augment(split.images, np.random.default_rng(1)))
+    assert (split.shape, Split(np.zeros((2, 5, 4, 3), np.uint8), np.zeros(2, int)).shape) == ((8, 8, 1), (5, 4, 3))
+
+
+def test_kept_classes_have_their_labels():
+    split = striped_split(8, 4, 4, seed=0)
+    assert split.keep((3, 1)).labels.tolist() == [1, 3, 1, 3]
+    assert np.array_equal(split.keep((3, 1)).images, split.select((3, 1)).images)
+
+
+def test_data_set_of_some_classes():
+    data = striped_dataset()
+    chosen = data.select((2, 0))
+    assert (chosen.classes, chosen.name) == (("stripe 2", "stripe 0"), "stripes")
+    for part, whole in zip((*chosen.training_and_validation(), chosen.test), (*data.training_and_validation(), data.test), strict=True):
+        assert np.array_equal(part.images, whole.select((2, 0)).images)
+        assert np.array_equal(part.labels, whole.select((2, 0)).labels)

@@ -27,15 +27,18 @@ def fill(folder):
 
 
 def test_named_folder_comes_first(places, monkeypatch):
-    fill(places / "installed")
+    for place in ("installed", "variable", "argument"):
+        fill(places / place)
     monkeypatch.setenv(sources.VARIABLE, str(places / "variable"))
     assert load_dataset(places / "argument") == places / "argument"
-    assert load_dataset() == places / "variable"
+    assert load_dataset() == load_dataset("fashion-mnist") == places / "variable"
 
 
 def test_named_folder_without_data_is_an_error(tmp_path):
-    with pytest.raises(MissingDataError, match="must hold the four Fashion-MNIST files"):
+    with pytest.raises(MissingDataError, match=r"must hold a data set: Fashion-MNIST's four files, .*, not something else; name another"):
         load_dataset(tmp_path)
+    with pytest.raises(MissingDataError, match="not absent; name another place"):
+        load_dataset(tmp_path / "nowhere")
 
 
 def test_installed_package_comes_next(places):
@@ -62,3 +65,40 @@ def test_digits_stand_in_with_a_notice(places):
     assert data.notice.startswith("Fashion-MNIST could not be found or fetched")
     assert told[-1] == data.notice
     assert told[1] == "did not work: place: must be reachable, not down; wait"
+
+
+LOADERS = {
+    "a.npz": "load_arrays",
+    "cifar-10-binary.tar.gz": "load_cifar",
+    "cifar-100-binary/train.bin": "load_cifar",
+    "pictures/train/a/1.png": "load_folder",
+    "clothes/train-images-idx3-ubyte.gz": "load_fashion_mnist",
+    "above/cifar-10-batches-py/test_batch": "load_cifar",
+}
+
+
+@pytest.mark.parametrize(("file", "loader"), LOADERS.items())
+def test_what_is_there_says_what_it_is(tmp_path, monkeypatch, file, loader):
+    for name in set(LOADERS.values()):
+        monkeypatch.setattr(sources, name, lambda path, *rest, name=name, **options: (name, path))
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    place = path if path.parent == tmp_path else tmp_path / file.split("/")[0]
+    assert load_dataset(place) == (loader, place)
+
+
+def test_named_archive_is_found_or_its_address_told(places, monkeypatch):
+    monkeypatch.setattr(sources, "load_cifar", lambda path, labels: (path, labels))
+    with pytest.raises(MissingDataError) as caught:
+        load_dataset("cifar-100", fetch_folder=places)
+    assert str(caught.value) == (
+        f"{places}: must hold cifar-100-binary.tar.gz, not without it; put it there, or name its place; "
+        "its authors have it at https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
+    )
+    (places / "cifar-100-python").mkdir()
+    assert load_dataset("cifar-100", labels="coarse", fetch_folder=places) == (places / "cifar-100-python", "coarse")
+    monkeypatch.setenv(sources.VARIABLE, str(places / "mine"))
+    (places / "mine").mkdir()
+    (places / "mine" / "cifar-100-binary.tar.gz").touch()
+    assert load_dataset("cifar-100", fetch_folder=places) == (places / "mine" / "cifar-100-binary.tar.gz", "fine")
