@@ -18,7 +18,7 @@ app = typer.Typer(
 #: Columns of the widest table.
 TABLE_WIDTH = 140
 
-Data = Annotated[str, typer.Option(help="Folder with the data set; default looks in the usual places.")]
+Data = Annotated[str, typer.Option(help="Data set: its name, folder, archive or .npz file; default looks in the usual places.")]
 Seed = Annotated[int, typer.Option(help="Source of everything random.")]
 
 
@@ -118,12 +118,13 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
     seed: Seed = 1,
     data: Data = "",
+    architecture: Annotated[str, typer.Option(help="Network: see the list that a wrong name prints.")] = "resnet20",
+    width: Annotated[float, typer.Option(help="Factor of its channels.")] = 1.0,
 ) -> None:
-    """Train the network that the demonstration prunes. Interrupted, it goes on where it stopped."""
+    """Train a network, by default the one that the demonstration prunes. Interrupted, it goes on where it stopped."""
     import torch
 
     from crisp.data import load_dataset
-    from crisp.demo import CHECKPOINT
     from crisp.progress import draw_progress
     from crisp.train import TrainOptions
     from crisp.train import train as run
@@ -131,12 +132,43 @@ def train(
     torch.set_num_threads(1)
     console = Console()
     dataset = load_dataset(data or None, tell=console.print)
-    options = TrainOptions(epochs=epochs, seed=seed)
-    command = f"crisp train --epochs {epochs} --seed {seed}"
-    path = output or CHECKPOINT
+    options = TrainOptions(epochs=epochs, seed=seed, architecture=architecture, width=width)
+    chosen = "" if (architecture, width) == ("resnet20", 1) else f" --architecture {architecture} --width {width:g}"
+    command = f"crisp train --epochs {epochs} --seed {seed}{chosen}"
+    name = f"{architecture}{'' if width == 1 else f'-x{width:g}'}-{dataset.name.lower().replace(' ', '-')}"
+    path = output or Path("checkpoints") / f"{name}.safetensors"
     with draw_progress(console) as progress:
         metadata = run(dataset, path, options, state=Path("build/train") / f"{path.stem}.pt", command=command, progress=progress)
     console.print(metadata)
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="A checkpoint, the name of a network, or module:function.")],
+    size: Annotated[int, typer.Option(help="Pixels a side of its images.")] = 224,
+    channels: Annotated[int, typer.Option(help="Channels of its images; 0 takes those that its first layer has.")] = 0,
+    width: Annotated[float, typer.Option(help="Factor of a named network's channels.")] = 1.0,
+    classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 1000,
+    arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",
+    keep_dense: Annotated[str, typer.Option(help="Layers that are to stay dense, separated by commas.")] = "",
+) -> None:
+    """Tell which layers of a network can be pruned, and why the others cannot."""
+    import json
+
+    import torch
+
+    from crisp.models import ModelError, examine_layers, open_model
+
+    try:
+        by_name = json.loads(arguments)
+    except ValueError:
+        by_name = None
+    if not isinstance(by_name, dict):
+        raise ModelError(f'arguments must be JSON by name, such as {{"depth": 3}}, not {arguments!r}')
+    network = open_model(model, num_classes=classes, input_size=size, in_channels=channels or None, width=width, arguments=by_name)
+    first = next((parameter.shape[1] for parameter in network.parameters() if parameter.ndim == 4), 3)
+    report = examine_layers(network, torch.zeros(1, channels or first, size, size), words(keep_dense))
+    wide_console().print(report.table())
 
 
 @app.command()

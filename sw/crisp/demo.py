@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from crisp import data
 from crisp.arch import Config, CrispError
 from crisp.comparison import CheckedRun, check_layers, compare_networks, run_images
 from crisp.compile.compile import schedule_network
-from crisp.data import Dataset, Images, load_dataset
+from crisp.data import Dataset, Images, draw_classes, load_dataset
 from crisp.golden.network import Network
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.progress import Report, draw_progress
@@ -27,6 +28,8 @@ __all__ = ["CHECKPOINT", "DemoError", "DemoOptions", "DemoResult", "choose_class
 CHECKPOINT = Path("checkpoints/resnet20-fashion-mnist.safetensors")
 
 CALIBRATION_IMAGES = 512
+#: Classes where the user names none.
+DRAWN_CLASSES = 3
 #: Test images that are read at a time.
 JUDGED_IMAGES = 100
 
@@ -117,23 +120,11 @@ def choose_classes(text: str, dataset: Dataset, seed: int) -> tuple[int, ...]:
     Raises
     ------
     DataError
-        When they are too few, named twice, or no labels of the data set.
-    DemoError
-        When a name is unknown.
+        When they are too few, named twice, or none of the data set's.
     """
     if not text.strip():
-        drawn = np.random.default_rng(seed).permutation(len(dataset.classes))[:3]
-        return dataset.check_classes(sorted(drawn.tolist()))
-    names = [name.lower() for name in dataset.classes]
-    labels = []
-    for word in (word.strip() for word in text.split(",") if word.strip()):
-        if word.lower() in names:
-            labels.append(names.index(word.lower()))
-        elif word.isdecimal():
-            labels.append(int(word))
-        else:
-            raise DemoError(f"classes must be numbers or names, not {word!r}; {dataset.name} has {', '.join(dataset.classes)}")
-    return dataset.check_classes(labels)
+        return draw_classes(dataset, min(DRAWN_CLASSES, len(dataset.classes)), seed, least=2)
+    return data.choose_classes([word for word in text.split(",") if word.strip()], dataset, least=2)
 
 
 def run_demo(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from crisp.arch import Config, CrispError, Pattern, ProductLayer, Program, pack
 from crisp.cli import app, main
 from crisp.comparison import check_layers, run_images, up_to
-from crisp.data import Dataset, Split
+from crisp.data import DataError, Dataset, Split
 from crisp.demo import DemoError, DemoOptions, choose_classes, run_demo
 from crisp.golden import Convolution
 from crisp.golden.network import Network, Product
@@ -143,7 +143,7 @@ def test_classes_are_drawn_by_seed(dataset: Dataset) -> None:
 
 
 def test_unknown_class(dataset: Dataset) -> None:
-    with pytest.raises(DemoError, match=r"^classes must be numbers or names, not 'hat'; clothes has top, trouser, pullover, dress$"):
+    with pytest.raises(DataError, match=r"^clothes: classes must be numbers or names, not 'hat'; it has top, trouser, pullover, dress$"):
         choose_classes("top,hat", dataset, 1)
 
 

@@ -1,12 +1,13 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from tests.sw.small import striped_dataset
 
 from crisp import train as module
-from crisp.models import ModelSpec, load_checkpoint
+from crisp.models import ARCHITECTURES, ModelSpec, load_checkpoint
 from crisp.train import TrainError, TrainOptions, train
 
 OPTIONS = TrainOptions(epochs=2, batch=20, learning_rate=0.05, seed=3)
@@ -26,19 +27,21 @@ def test_training_learns_and_says_what_it_did(tmp_path):
     assert [step[:3] for step in seen] == [(f"epoch {epoch}/2", step, 11) for epoch in (1, 2) for step in range(1, 12)]
 
 
-def test_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch):
-    data, state = striped_dataset(), tmp_path / "state.pt"
-    train(data, tmp_path / "whole.safetensors", OPTIONS)
+@pytest.mark.parametrize("architecture", ["resnet20", "mobilenetv2"])  # without and with dropout
+def test_interrupted_run_ends_with_the_same_bits(tmp_path, architecture):
+    data, state = striped_dataset(side=16), tmp_path / "state.pt"
+    options = dataclasses.replace(OPTIONS, architecture=architecture, width=0.25)
+    train(data, tmp_path / "whole.safetensors", options)
 
     def stop(stage, done, total, note):
         if stage == "epoch 2/2" and done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "a.safetensors", OPTIONS, state=state, progress=stop)
+        train(data, tmp_path / "a.safetensors", options, state=state, progress=stop)
     assert state.is_file()
     first = []
-    train(data, tmp_path / "a.safetensors", OPTIONS, state=state, progress=lambda *step: first.append(step[0]))
+    train(data, tmp_path / "a.safetensors", options, state=state, progress=lambda *step: first.append(step[0]))
     assert first[0] == "epoch 2/2"
     assert not state.exists()
     whole, resumed = weights(tmp_path / "whole.safetensors"), weights(tmp_path / "a.safetensors")
@@ -62,6 +65,7 @@ def test_state_of_another_run_is_refused(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
+        ({"architecture": "vgg"}, f"architecture must be one of {', '.join(ARCHITECTURES)}, not 'vgg'"),
         ({"limit": -1}, "limit must be 0 for all images, or their number, not -1"),
     ],
 )
@@ -74,3 +78,19 @@ def test_wrong_options(options, message):
 def test_more_images_a_batch_than_there_are(tmp_path):
     with pytest.raises(TrainError, match="batch must be at most the 8 training images, not 20"):
         train(striped_dataset(), tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, limit=8))
+
+
+def test_network_fits_the_images(tmp_path):
+    grey = striped_dataset(side=28)
+    images = [np.repeat(part.images[..., None], 3, axis=3) for part in (grey.train, grey.test)]
+    train_split, test_split = (dataclasses.replace(part, images=x) for part, x in zip((grey.train, grey.test), images, strict=True))
+    data = dataclasses.replace(grey, train=train_split, test=test_split)
+    options = dataclasses.replace(OPTIONS, epochs=1, architecture="vgg16-bn", width=0.125, limit=40)
+    metadata = train(data, tmp_path / "a.safetensors", options)
+    assert {name: metadata[name] for name in ("architecture", "input_size", "in_channels", "width")} == {
+        "architecture": "vgg16-bn",
+        "input_size": "28",
+        "in_channels": "3",
+        "width": "0.125",
+    }
+    assert load_checkpoint(tmp_path / "a.safetensors")[0].features[0].weight.shape == (8, 3, 3, 3)

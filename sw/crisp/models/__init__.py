@@ -10,6 +10,7 @@ from .pretrained import load_efficientnet_lite0
 from .prunable import LayerReport, PruningReport, Verdict, examine_layers
 from .registry import ARCHITECTURES, Architecture, build
 from .resnet import ResNet, resnet18, resnet20, resnet50, resnet56
+from .source import open_model
 from .spec import ModelSpec
 from .user import make_model
 from .vgg import VGG, vgg16, vgg16_bn
@@ -43,6 +44,7 @@ __all__ = [
     "logits",
     "make_model",
     "mobilenet_v2",
+    "open_model",
     "resnet18",
     "resnet20",
     "resnet50",

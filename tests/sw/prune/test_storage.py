@@ -6,7 +6,7 @@ from tests.sw.small import striped_split
 
 from crisp.arch import PatternError
 from crisp.data import Dataset
-from crisp.models import CheckpointError, load_checkpoint, resnet20, save_checkpoint
+from crisp.models import CheckpointError, ModelSpec, load_checkpoint, resnet20, save_checkpoint
 from crisp.prune import PruneOptions, load_pruned, prune, save_pruned
 from crisp.prune.storage import PREFIX
 
@@ -25,6 +25,17 @@ def test_what_is_saved_is_loaded(pruned, tmp_path):
     for field in ("patterns", "classes", "options", "dense_validation_accuracy", "history", "sparsity"):
         assert getattr(loaded, field) == getattr(pruned, field), field
     assert all(torch.equal(tensor, loaded.model.state_dict()[name]) for name, tensor in pruned.model.state_dict().items())
+
+
+def test_network_is_said_with_all_that_it_is_built_from(tmp_path):
+    split = striped_split(60, 3, 28, 0)
+    options = PruneOptions(sparsity=0.7, iterations=1, final_images=16, saliency_images=16, batch=16)
+    spec = ModelSpec("mobilenetv2", 3, 28, 1, 0.25)
+    pruned = prune(spec.build(), Dataset("stripes", "made", ("a", "b", "c"), split, split), (2, 0), options)
+    assert "features.1.conv.0.0" not in pruned.patterns  # depthwise
+    save_pruned(tmp_path / "a.safetensors", pruned, spec)
+    loaded = load_pruned(tmp_path / "a.safetensors").model
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in pruned.model.state_dict().items())
 
 
 def test_weights_that_break_their_pattern(pruned, tmp_path):
