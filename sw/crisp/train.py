@@ -121,7 +121,7 @@ def train(
     Raises
     ------
     TrainError
-        When there are fewer images than a batch has, or ``state`` belongs to another run.
+        When there are fewer images than a batch has, they are not square, or ``state`` belongs to another run.
     ModelError
         When the network cannot have such images or such a width.
     """
@@ -132,7 +132,10 @@ def train(
     if len(training) < options.batch:
         raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}")
     steps = len(training) // options.batch
-    spec = ModelSpec(options.architecture, len(dataset.classes), dataset.shape[0], dataset.shape[2], options.width)
+    height, width, channels = dataset.shape
+    if height != width:
+        raise TrainError(f"images must be square, not {height} x {width}; crop or pad them")
+    spec = ModelSpec(options.architecture, len(dataset.classes), height, channels, options.width)
     run = start_run(options, spec, steps)
     if state is not None and state.is_file():
         restore_run(state, run, options, dataset)

@@ -94,3 +94,10 @@ def test_network_fits_the_images(tmp_path):
         "width": "0.125",
     }
     assert load_checkpoint(tmp_path / "a.safetensors")[0].features[0].weight.shape == (8, 3, 3, 3)
+
+
+def test_images_that_are_not_square(tmp_path):
+    data = striped_dataset()
+    narrow = dataclasses.replace(data, train=dataclasses.replace(data.train, images=data.train.images[:, :, 1:]))
+    with pytest.raises(TrainError, match="images must be square, not 12 x 11; crop or pad them"):
+        train(narrow, tmp_path / "a.safetensors", OPTIONS)

@@ -68,9 +68,12 @@ def load_dataset(
     """
     variable = os.environ.get(VARIABLE)
     if name_or_path is not None and str(name_or_path) in NAMES and not Path(name_or_path).exists():
+        named = [Path(variable)] if variable else []
         if name_or_path != FASHION_MNIST:
-            return load_cifar(find_named(str(name_or_path), [*([Path(variable)] if variable else []), fetch_folder]), labels)
-    elif name_or_path:
+            return load_cifar(find_named(str(name_or_path), [*named, fetch_folder]), labels)
+        found = next((folder for folder in named if not missing_files(folder)), None)
+        return load_fashion_mnist(found) if found else find_fashion_mnist(fetch_folder, tell)
+    if name_or_path:
         return load_path(Path(name_or_path), size, channels, labels)
     if variable:
         return load_path(Path(variable), size, channels, labels)

@@ -184,7 +184,7 @@ def count_pixels(model: nn.Module, layers: dict[str, nn.Module], image: torch.Te
     handles = [layer.register_forward_hook(count) for layer in layers.values()]
     try:
         model.eval()(image)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except Exception as error:  # whatever the user's code raises
         shape = list(image.shape)
         raise ModelError(
             f"the network must take an image of shape {shape}, but: {error}; name the size and channels it was made for"

@@ -34,6 +34,12 @@ def test_named_folder_comes_first(places, monkeypatch):
     assert load_dataset() == load_dataset("fashion-mnist") == places / "variable"
 
 
+def test_fashion_mnist_by_name_is_never_something_else(places, monkeypatch):
+    fill(places / "installed")
+    monkeypatch.setenv(sources.VARIABLE, str(places / "cifar-10-batches-bin"))
+    assert load_dataset("fashion-mnist") == places / "installed"
+
+
 def test_named_folder_without_data_is_an_error(tmp_path):
     with pytest.raises(MissingDataError, match=r"must hold a data set: Fashion-MNIST's four files, .*, not something else; name another"):
         load_dataset(tmp_path)
