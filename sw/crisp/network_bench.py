@@ -30,7 +30,17 @@ from crisp.quantize import export_onnx
 from crisp.report import draw_networks, provenance, write_json, write_json_lines
 from crisp.runtime import Accelerator, LayerReport
 
-__all__ = ["Case", "bench_cases", "compulsory_bytes", "least_bytes", "measure", "read_records", "select_cases", "with_speedups"]
+__all__ = [
+    "Case",
+    "bench_cases",
+    "compulsory_bytes",
+    "least_bytes",
+    "measure",
+    "read_records",
+    "record_key",
+    "select_cases",
+    "with_speedups",
+]
 
 #: Networks that are measured, those that take longest first: two run at a time.
 MEASURED = ("vgg16-224", "resnet50-224", "efficientnet-lite0-224", "mobilenetv2-224", "resnet50-32", "resnet20-fashion")

@@ -26,6 +26,7 @@ from crisp.network_bench import (
     least_bytes,
     measure,
     read_records,
+    record_key,
     select_cases,
     with_speedups,
     write_records,
@@ -304,3 +305,14 @@ def test_benchmarks_run_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chart_without_a_dense_run(tmp_path: Path) -> None:
     draw_networks(with_speedups([record(density=0.1)]), tmp_path / "chart.png")
     assert re.match(rb"\x89PNG", (tmp_path / "chart.png").read_bytes())
+
+
+def test_what_was_measured() -> None:
+    """Every record that is kept: bytes equal, predicted within 3%, all idle causes told."""
+    records = read_records(Path(__file__).parents[2] / "results")
+    assert {record_key(record) for record in records} >= {case.key for case in select_cases()}
+    for record in records:
+        counters = record["counters"]
+        assert record["bits_equal"], record_key(record)
+        assert record["predicted_cycles"] == pytest.approx(record["cycles"], rel=0.03), record_key(record)
+        assert record["cycles"] == counters["active"] + sum(value for name, value in counters.items() if name.startswith("idle_"))

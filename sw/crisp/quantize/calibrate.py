@@ -40,11 +40,14 @@ class Affine:
 
 
 def affine(low: float, high: float) -> Affine:
-    """Return the scale, a float32 as ONNX has it, and zero point that map ``low`` to ``high``, widened to hold 0, to -128..127."""
+    """Return the scale, a float32 as ONNX has it, and zero point that map ``low`` to ``high``, widened to hold 0, to -128..127.
+
+    No scale is smaller than the least normal float32, below which scales have too few bits to represent a range.
+    """
     low, high = min(float(low), 0.0), max(float(high), 0.0)
-    scale = float(np.float32((high - low) / 255))
-    if not scale > 0:
+    if not np.float32(high - low) > 0:
         return Affine(1.0, 0)
+    scale = float(max(np.float32((high - low) / 255), np.finfo(np.float32).tiny))
     return Affine(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 
 
