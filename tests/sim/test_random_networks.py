@@ -18,7 +18,7 @@ CONFIGS = {
     "tiny": TINY,
     "2 clusters": dataclasses.replace(TINY, clusters=2),
     "4 clusters": dataclasses.replace(TINY, clusters=4),
-    "little memory": dataclasses.replace(TINY, activation_buffer_depth=64),
+    "little memory": dataclasses.replace(TINY, activation_buffer_depth=96),
     "groups of 2, 7 columns": Config(group_size=2, rows=8, columns=7, drain_rows=2),
     "groups of 8": Config(group_size=8, columns=8),
 }
