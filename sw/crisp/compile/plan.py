@@ -155,6 +155,11 @@ class Plan:
         """Return the words that tensors take as a whole."""
         return sum(self.words(name, self.tensors[name].height) for name in names)
 
+    def whole_bytes(self, name: str) -> int:
+        """Return the bytes of all planes of a tensor, as they go over the bus."""
+        tensor, group = self.tensors[name], self.config.group_size
+        return tensor.planes(group) * tensor.pixels * group
+
     def is_tight(self, index: int, capacity: int) -> bool:
         """Tell whether all that is alive around operator ``index`` exceeds ``capacity`` words."""
         operator = self.operators[index]

@@ -100,20 +100,24 @@ def predict(commands: Sequence[Emitted], config: Config) -> list[Timing]:
                 if len(ends) >= LOADS_AHEAD:
                     start = max(start, ends[-LOADS_AHEAD])
                 begin = max(loader, start + LOAD_LATENCY)
-                loader = max(begin + command.cycles, bus.take(begin, beats(command, config)), begin + burst_cycles(command))
+                loader = transfer_end(command, begin, bus, config)
                 end = loader + LOAD_END
                 loader += LOAD_GAP
                 free[Opcode.LOAD] = start
             case Opcode.STORE:
                 if len(ends) >= STORES_AHEAD:
                     start = max(start, ends[-STORES_AHEAD])
-                begin = start + STORE_LATENCY
-                sent = max(begin + command.cycles, bus.take(begin, beats(command, config)), begin + burst_cycles(command))
+                sent = transfer_end(command, start + STORE_LATENCY, bus, config)
                 end = sent + STORE_END
                 free[Opcode.STORE] = max(start, sent - STORE_LATENCY)
         ends.append(max(end, ends[-1] if ends else 0))
         times.append(Timing(start, ends[-1]))
     return times
+
+
+def transfer_end(command: Emitted, begin: int, bus: Bus, config: Config) -> int:
+    """Take the bus for a LOAD or STORE; return the cycle behind its last: its unit, the bus, and the bursts each may take longest."""
+    return max(begin + command.cycles, bus.take(begin, beats(command, config)), begin + burst_cycles(command))
 
 
 def beats(command: Emitted, config: Config) -> int:

@@ -187,28 +187,29 @@ class Scheduler:
                     ring.next = 0  # so that the weights of all its operators may stay
             if segment.tiles:
                 self.compute_tiles(segment, segment.tiles)
-                self.release(segment, temporary)
-                continue
-            if segment.parts > 1:
+            elif segment.parts > 1:
                 self.compute_parts(segment)
-                self.release(segment, temporary)
-                continue
-            for stripe in range(segment.plan.stripes):
-                done = self.begin(segment) if stripe == 0 and segment.first == 0 else 0
-                for name in sorted(segment.loaded):
-                    low, high = segment.plan.rows(name, stripe)
-                    self.load_rows(name, low if not done else self.network.operators[0].last_row(done), high)
-                for operator in self.network.operators[segment.first : segment.end]:
-                    low, high = segment.plan.rows(operator.output.name, stripe)
-                    if operator is self.network.operators[0]:
-                        low += done
-                    if high > low:
-                        for chunk in self.network.chunks[operator.name]:
-                            self.compute(operator, chunk, low, high)
-                        if operator.output.name in segment.stored:
-                            self.store_rows(operator.output.name, low, high)
+            else:
+                self.compute_stripes(segment)
             self.release(segment, temporary)
         self.stream.end()
+
+    def compute_stripes(self, segment: Segment) -> None:
+        """Write the commands of a segment stripe by stripe."""
+        for stripe in range(segment.plan.stripes):
+            done = self.begin(segment) if stripe == 0 and segment.first == 0 else 0
+            for name in sorted(segment.loaded):
+                low, high = segment.plan.rows(name, stripe)
+                self.load_rows(name, low if not done else self.network.operators[0].last_row(done), high)
+            for operator in self.network.operators[segment.first : segment.end]:
+                low, high = segment.plan.rows(operator.output.name, stripe)
+                if operator is self.network.operators[0]:
+                    low += done
+                if high > low:
+                    for chunk in self.network.chunks[operator.name]:
+                        self.compute(operator, chunk, low, high)
+                    if operator.output.name in segment.stored:
+                        self.store_rows(operator.output.name, low, high)
 
     def begin(self, segment: Segment) -> int:
         """Write the commands of the first few rows of a network, so that the array need not wait for a whole stripe; return how many rows.

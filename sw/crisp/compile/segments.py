@@ -330,39 +330,45 @@ class Choice:
             if stripes > output.height or found == TRIALS:
                 break
             layout = self.layout(work, stripes, True)
-            for copies in (2, 1) if stripes == 1 else (1,):
-                one = Tiles(operator, 1, copies, layout.plan.rings, work.loaded)
-                names = [name for name in layout.plan.rings if layout.plan.homes[name] == name]
-                each = sum(one.words(network, name) for name in names if one.is_cut(name))
-                if not each:  # a sum in the place of what it adds, which is all there
-                    return
-                most = min((room - sum(one.words(network, name) for name in names if not one.is_cut(name))) // each, longest)
-                if most < 1:
-                    continue
-                parts = -(-row_tiles // most)
-                tiles = dataclasses.replace(one, most=-(-row_tiles // parts))
-                cost = self.cut_cost(layout, tiles, parts)
-                yield Segment(work.first, work.end, layout.plan, work.loaded, work.stored, work.kept, after, cost, tiles=tiles)
-                found += 1
-                break
+            if layout.plan.homes[output.name] in work.resident:  # a sum in the place of what it adds, which is all there
+                return
+            ways = (self.most_tiles(layout, copies, room, longest) for copies in ((2, 1) if stripes == 1 else (1,)))
+            tiles = next((way for way in ways if way is not None), None)
+            if tiles is None:
+                continue
+            parts = -(-row_tiles // tiles.most)
+            tiles = dataclasses.replace(tiles, most=-(-row_tiles // parts))
+            cost = self.cut_cost(layout, tiles, parts)
+            yield Segment(work.first, work.end, layout.plan, work.loaded, work.stored, work.kept, after, cost, tiles=tiles)
+            found += 1
+
+    def most_tiles(self, layout: Layout, copies: int, room: int, longest: int) -> Tiles | None:
+        """Return the most row tiles, up to ``longest``, of which ``copies`` parts fit ``room``; None where not one does."""
+        network, plan = self.network, layout.plan
+        one = Tiles(network.operators[layout.work.first], 1, copies, plan.rings, layout.work.loaded)
+        names = [name for name in plan.rings if plan.homes[name] == name]
+        each = sum(one.words(network, name) for name in names if one.is_cut(name))
+        most = min((room - sum(one.words(network, name) for name in names if not one.is_cut(name))) // each, longest)
+        return dataclasses.replace(one, most=most) if most >= 1 else None
 
     def cut_cost(self, layout: Layout, tiles: Tiles, parts: int) -> float:
         """Return the predicted cycles of an operator that is computed in parts, and what its bytes on the bus cost."""
-        network, config = self.network, self.network.config
-        operator, plan, work = tiles.operator, layout.plan, layout.work
+        network, operator, plan, work = self.network, tiles.operator, layout.plan, layout.work
         rows = [high - low for low, high in (plan.rows(operator.output.name, stripe) for stripe in range(plan.stripes)) if high > low]
         each = 1 if operator.kind in (Kind.DEPTHWISE, Kind.MAX) else parts  # parts of a product gather the same windows again
         compute = sum(max(network.operator_cycles(operator, number), each * network.gather_cycles(operator, number)) for number in rows)
         compute += parts * len(rows) * CHUNK_OVERHEAD
         moved = sum(chunk.weight_bytes for chunk in network.chunks[operator.name])
         for name in (*work.loaded, *work.stored):
-            tensor = network.tensors[name]
             times = 1 if tiles.is_cut(name) or plan.stripes == 1 else parts
-            moved += times * tensor.planes(config.group_size) * tensor.pixels * config.group_size
-        bus = moved / config.beat_bytes
+            moved += times * network.whole_bytes(name)
         start = sum(network.load_cycles(name, plan.ends[name][0]) / (parts if tiles.is_cut(name) else 1) for name in work.loaded)
         start += network.load_cycles(operator.output.name, rows[-1]) / parts
-        is_ahead = tiles.copies == 2 or plan.stripes > 1
+        return self.price(compute, moved, start, is_ahead=tiles.copies == 2 or plan.stripes > 1)
+
+    def price(self, compute: int, moved: int, start: float, *, is_ahead: bool) -> float:
+        """Return what cycles of the array and bytes on the bus cost together, one beside the other or behind it, after ``start`` cycles."""
+        bus = moved / self.network.config.beat_bytes
         return (max(compute, bus) if is_ahead else compute + bus) + BUS_WEIGHT * bus + start
 
     def layout(self, work: Work, stripes: int, is_ahead: bool) -> Layout:
@@ -409,8 +415,7 @@ class Choice:
     def cost(self, layout: Layout) -> float:
         """Return the predicted cycles of some work in stripes, and what its bytes on the bus cost."""
         if layout not in self.costs:
-            network, config = self.network, self.network.config
-            work, plan = layout.work, layout.plan
+            network, work, plan = self.network, layout.work, layout.plan
             operators = network.operators[work.first : work.end]
             compute = sum(
                 network.operator_cycles(operator, high - low)
@@ -418,14 +423,12 @@ class Choice:
                 for low, high in (plan.rows(operator.output.name, stripe) for stripe in range(plan.stripes))
                 if high > low
             )
-            moving = [network.tensors[name] for name in (*work.loaded, *work.stored)]
-            moved = sum(tensor.planes(config.group_size) * tensor.pixels * config.group_size for tensor in moving)
+            moved = sum(network.whole_bytes(name) for name in (*work.loaded, *work.stored))
             weights = sum(chunk.weight_bytes for operator in operators for chunk in network.chunks[operator.name])
             moved += weights * (plan.stripes if plan.stripes > 1 and not network.weights_stay(work.first, work.end) else 1)
-            bus = moved / config.beat_bytes
             # Nothing is computed before the first rows are there; what the last stripe stores, something may be waiting for.
             edges = [(name, plan.rows(name, 0)) for name in work.loaded]
             edges += [(name, plan.rows(name, plan.stripes - 1)) for name in work.stored]
             start = sum(network.load_cycles(name, high - low) for name, (low, high) in edges)
-            self.costs[layout] = (max(compute, bus) if layout.is_ahead else compute + bus) + BUS_WEIGHT * bus + start
+            self.costs[layout] = self.price(compute, moved, start, is_ahead=layout.is_ahead)
         return self.costs[layout]

@@ -4,10 +4,11 @@ import dataclasses
 from collections import Counter
 
 import pytest
-from tests.sw.compile.integer_networks import Builder, check_program
+from tests.sw.compile.integer_networks import Builder, check_program, plan_of
 
 from crisp.arch import Config, LoadTarget, MemoryWindow, Opcode
 from crisp.compile.compile import Compilation
+from crisp.compile.segments import Choice, Work
 from crisp.compile.tiles import Tiles
 
 TINY = Config.preset("tiny")
@@ -77,6 +78,24 @@ def test_sums() -> None:
     first = net.conv("input", 12, **SAME)
     net.add(net.conv(first, 12, **SAME), first)
     check_program(net, dataclasses.replace(net.config, activation_buffer_depth=80))
+
+
+def test_a_sum_in_the_place_of_what_lies_on_chip_is_not_cut() -> None:
+    """All planes of it are there, and a part would be written over others that are still to be added."""
+    net = of(96, (8, 8, 16))
+    net.add(net.table("input"), net.table("input"))
+    plan = plan_of(net)
+    addition = plan.operators[-1]
+    source, residual, name = addition.source.name, addition.residual, addition.output.name
+    assert residual is not None
+    choice, last = Choice(plan, 384), len(plan.operators) - 1
+    work = Work(last, last + 1, frozenset({source}), frozenset({name}), frozenset(), frozenset({residual}))
+    assert choice.layout(work, 1, True).plan.homes[name] == residual
+    assert list(choice.cut_segments(work, frozenset(), 200)) == []
+    assert list(
+        choice.cut_segments(dataclasses.replace(work, loaded=frozenset({source, residual}), resident=frozenset()), frozenset(), 200)
+    )
+    check_program(net, net.config)
 
 
 @pytest.mark.parametrize("block", [4, 8, 16])
