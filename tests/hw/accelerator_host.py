@@ -1,18 +1,32 @@
 """A host that does to the simulated machine what no driver would: stops it anywhere, and looks at what it left."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from crisp.arch import UNIT_BYTES, ErrorCode, MemoryWindow, Program, register
+from crisp.arch import IDLE_CAUSES, UNIT_BYTES, ErrorCode, MemoryWindow, Opcode, Program, register
 from crisp.arch.command_stream import MemoryRange
 from crisp.arch.registers import wide_registers
 from crisp.golden.command_check import Fault, check_list
+from crisp.golden.machine import Machine
+from crisp.golden.on_chip import OnChip
 from crisp.runtime.driver import place_windows
-from crisp_sim.machine import MachineSimulator
+from crisp_sim.machine import MachineSimulator, MemoryModel
 
-__all__ = ["Host", "Outcome"]
+__all__ = ["Host", "Outcome", "at_rest", "check_records", "run_as_golden"]
+
+
+@contextlib.contextmanager
+def at_rest(machine: MachineSimulator, memory: MemoryModel) -> Iterator[MachineSimulator]:
+    """Give the machine at rest; afterwards nothing must be under way, and no rule of the bus broken."""
+    machine.set_memory(memory)
+    machine.set_faults()
+    machine.reset()
+    yield machine
+    machine.check_bus()
+    assert machine.outstanding == 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,3 +158,28 @@ class Host:
     def outputs(self) -> Mapping[str, np.ndarray]:
         """Return what the program has written."""
         return self.program.read_outputs(self.windows[MemoryWindow.OUTPUT])
+
+
+def run_as_golden(host: Host, commands: Sequence[tuple[Opcode, Mapping[str, int]]]) -> dict[str, int]:
+    """Run a host's program, ask for the golden machine's bytes, and return the engines' counters."""
+    golden = {window: array.copy() for window, array in host.windows.items()}
+    model = Machine(OnChip.cleared(host.simulator.config), golden)
+    for opcode, fields in commands:
+        model.step(opcode, fields)
+    assert host.run() == Outcome(ErrorCode.NONE, 0, 0)
+    # Words that no command wrote are whatever they were.
+    written = golden[MemoryWindow.OUTPUT] != 0
+    np.testing.assert_array_equal(host.windows[MemoryWindow.OUTPUT][written], golden[MemoryWindow.OUTPUT][written])
+    return {name: host.read_wide(name.upper()) for name in ("active", "blocks_walked", "blocks_skipped", *IDLE_CAUSES)}
+
+
+def check_records(
+    records: Sequence[Mapping[str, int]], commands: Sequence[tuple[Opcode, Mapping[str, int]]], counters: Mapping[str, int]
+) -> None:
+    """Check what the trace port told: a record for each EXECUTE, in order; the engines' cycles are in them, each once."""
+    executes = [index for index, (opcode, _) in enumerate(commands) if opcode is Opcode.EXECUTE]
+    assert [record["command"] for record in records] == executes
+    for name, total in counters.items():
+        assert sum(record[name] for record in records) == total
+    for record in records:
+        assert record["total"] == record["active"] + sum(record[cause] for cause in IDLE_CAUSES)

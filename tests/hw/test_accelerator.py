@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.hw.accelerator_host import Host, Outcome
+from tests.hw.accelerator_host import Host, Outcome, at_rest
 from tests.hw.command_lists import damage
 from tests.sw.arch.programs import PLANES, TABLE, copy, end, load, make_program, store
 
@@ -58,13 +58,8 @@ def machine() -> MachineSimulator:
 
 @pytest.fixture
 def simulator(machine: MachineSimulator) -> Iterator[MachineSimulator]:
-    """Give the machine at rest; afterwards nothing must be under way, and no rule of the bus broken."""
-    machine.set_memory(MEMORIES["quick"])
-    machine.set_faults()
-    machine.reset()
-    yield machine
-    machine.check_bus()
-    assert machine.outstanding == 0
+    with at_rest(machine, MEMORIES["quick"]) as simulator:
+        yield simulator
 
 
 def check_run(simulator: MachineSimulator, name: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.hw.accelerator_host import Host, Outcome
+from tests.hw.accelerator_host import Host, Outcome, at_rest
 from tests.hw.test_accelerator import DONE, IMAGE, MEMORIES, TINY, check_run, damaged, place_of, programs
 from tests.sw.arch.programs import copy, end, load, make_program, store
 
@@ -21,13 +21,8 @@ def machine() -> MachineSimulator:
 
 @pytest.fixture
 def simulator(machine: MachineSimulator) -> Iterator[MachineSimulator]:
-    """Give the machine at rest; afterwards nothing must be under way, and no rule of the bus broken."""
-    machine.set_memory(MEMORIES["quick"])
-    machine.set_faults()
-    machine.reset()
-    yield machine
-    machine.check_bus()
-    assert machine.outstanding == 0
+    with at_rest(machine, MEMORIES["quick"]) as simulator:
+        yield simulator
 
 
 def cycles_to_interrupt(host: Host) -> int:

@@ -5,14 +5,12 @@ import functools
 
 import numpy as np
 import pytest
-from tests.hw.accelerator_host import Host, Outcome
+from tests.hw.accelerator_host import Host, Outcome, check_records, run_as_golden
 from tests.hw.cluster_programs import pack, random_program
 from tests.hw.test_accelerator import MEMORIES
 
-from crisp.arch import ENTRY, IDLE_CAUSES, Config, ErrorCode, ExecuteKind, LoadTarget, MemoryWindow, Opcode, Sharing, Spread
+from crisp.arch import ENTRY, IDLE_CAUSES, Config, ErrorCode, ExecuteKind, LoadTarget, Opcode, Sharing, Spread
 from crisp.golden.clusters import shares
-from crisp.golden.machine import Machine
-from crisp.golden.on_chip import OnChip
 from crisp_sim.machine import MachineSimulator
 
 TINY = Config.preset("tiny")
@@ -34,27 +32,15 @@ def test_random_programs(clusters: int, seed: int, memory: str) -> None:
     commands = made.commands
     machine.take_trace()
     with Host(machine, made.program, made.image) as host:
-        golden = {window: array.copy() for window, array in host.windows.items()}
-        model = Machine(OnChip.cleared(machine.config), golden)
-        for opcode, fields in commands:
-            model.step(opcode, fields)
-        assert host.run() == Outcome(ErrorCode.NONE, 0, 0)
-        # Words that no command wrote are whatever they were.
-        written = golden[MemoryWindow.OUTPUT] != 0
-        np.testing.assert_array_equal(host.windows[MemoryWindow.OUTPUT][written], golden[MemoryWindow.OUTPUT][written])
-        counters = {name: host.read_wide(name.upper()) for name in ("active", "blocks_walked", "blocks_skipped", *IDLE_CAUSES)}
+        counters = run_as_golden(host, commands)
         others = sum(host.read_wide(f"IDLE_{name}") for name in ("POOLING", "MEMORY", "COMMAND"))
         assert host.read_wide("CYCLES") == counters["active"] + sum(counters[cause] for cause in IDLE_CAUSES) + others
     machine.check_bus()
 
     records = machine.take_trace()
-    executes = [index for index, (opcode, _) in enumerate(commands) if opcode is Opcode.EXECUTE]
-    assert [record["command"] for record in records] == executes
-    for name, total in counters.items():
-        assert sum(record[name] for record in records) == total
+    check_records(records, commands, counters)
     for record in records:
         fields = commands[record["command"]][1]
-        assert record["total"] == record["active"] + sum(record[cause] for cause in IDLE_CAUSES)
         if fields["kind"] == ExecuteKind.PRODUCT:
             # Blocks of all clusters, walked or not: as many as row tiles and pixel tiles have.
             pixel_tiles = -(-fields["pixels"] // machine.config.columns)

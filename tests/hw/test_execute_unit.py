@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.hw.accelerator_host import Host, Outcome
+from tests.hw.accelerator_host import Host, check_records, run_as_golden
 from tests.hw.test_accelerator import MEMORIES, TINY, programs
 
-from crisp.arch import IDLE_CAUSES, STORE, ErrorCode, ExecuteKind, Layout, MemoryWindow, Opcode, Program, Sharing, TensorDescriptor
+from crisp.arch import STORE, ExecuteKind, Layout, MemoryWindow, Opcode, Program, Sharing, TensorDescriptor
 from crisp.arch.command_rules import COMMAND_WORDS
-from crisp.golden.machine import Machine
-from crisp.golden.on_chip import OnChip
 from crisp_sim.machine import MachineSimulator
 
 #: Where the results of the commands lie, and how far they are apart.
@@ -100,23 +98,9 @@ def test_commands_follow_each_other(simulator: MachineSimulator, seed: int, memo
     program, image, commands = random_program(seed, 16)
     simulator.take_trace()
     with Host(simulator, program, image) as host:
-        golden = {window: array.copy() for window, array in host.windows.items()}
-        machine = Machine(OnChip.cleared(TINY), golden)
-        for opcode, fields in commands:
-            machine.step(opcode, fields)
-        assert host.run() == Outcome(ErrorCode.NONE, 0, 0)
-        # Words that no command wrote are whatever they were.
-        written = golden[MemoryWindow.OUTPUT] != 0
-        np.testing.assert_array_equal(host.windows[MemoryWindow.OUTPUT][written], golden[MemoryWindow.OUTPUT][written])
-        counters = {name: host.read_wide(name.upper()) for name in ("active", "blocks_walked", "blocks_skipped", *IDLE_CAUSES)}
-
-    # One record a command, in order; the engine's cycles are in them, each once.
+        counters = run_as_golden(host, commands)
     records = simulator.take_trace()
-    executes = [index for index, (opcode, _) in enumerate(commands) if opcode is Opcode.EXECUTE]
-    assert [record["command"] for record in records] == executes
-    for name, total in counters.items():
-        assert sum(record[name] for record in records) == total
+    check_records(records, commands, counters)
     for record in records:
         is_product = commands[record["command"]][1]["kind"] == ExecuteKind.PRODUCT
-        assert record["total"] == record["active"] + sum(record[cause] for cause in IDLE_CAUSES)
         assert (record["active"] > 0) == is_product
