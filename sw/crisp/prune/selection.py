@@ -1,0 +1,102 @@
+"""The border between the pruning loop and what chooses masks: what a selector is given, and what it gives.
+
+`crisp.prune.masks.choose_masks` is the selector of the library. Experiments bring others, to compare with.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from crisp.arch import Pattern
+
+from .options import PruneOptions
+
+__all__ = ["Goal", "Layer", "Selection", "Selector"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """What is known of a pruned layer besides its weights.
+
+    Parameters
+    ----------
+    exists : ndarray
+        bool [O, K] in the contract's order, false where K is padding.
+    pixels : int
+        Output pixels of an image: what each weight is used for.
+    step_cycles : float
+        Predicted cycles that one more step costs on the machine: N + 1 in one block of every block row. 0 where no machine is asked.
+    """
+
+    exists: np.ndarray
+    pixels: int = 1
+    step_cycles: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """Where an iteration has to arrive. Either may be missing; with both, both hold.
+
+    Parameters
+    ----------
+    sparsity : float
+        Share of the pruned layers' weights that goes, at least; 0 asks for nothing.
+    cycles : int, optional
+        Predicted cycles of the whole network, at most.
+    measure : callable, optional
+        Predicts the cycles of the whole network from the patterns of its layers; needed with ``cycles``.
+    n : int, optional
+        N of this iteration, where it is not the one of the options: M while only blocks are pruned.
+    """
+
+    sparsity: float = 0.0
+    cycles: int | None = None
+    measure: Callable[[Mapping[str, Pattern]], int] | None = None
+    n: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which weights stay.
+
+    Parameters
+    ----------
+    masks : dict
+        By layer: bool [O, K] in the contract's order.
+    patterns : dict
+        By layer: the pattern that such weights have.
+    """
+
+    masks: dict[str, np.ndarray]
+    patterns: dict[str, Pattern]
+
+
+class Selector(Protocol):
+    """Chooses which weights stay."""
+
+    def __call__(
+        self,
+        scores: Mapping[str, np.ndarray],
+        layers: Mapping[str, Layer],
+        goal: Goal,
+        options: PruneOptions,
+        random: np.random.Generator,
+    ) -> Selection:
+        """Choose.
+
+        Parameters
+        ----------
+        scores : mapping
+            By layer: saliency of each weight, [O, K] in the contract's order.
+        layers : mapping
+            By layer: what else is known of it.
+        goal : Goal
+            Where to arrive.
+        options : PruneOptions
+            N, M, B, and how layers compete.
+        random : Generator
+            For selectors that draw.
+        """
+        ...
