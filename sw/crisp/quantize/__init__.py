@@ -5,6 +5,7 @@ from .calibrate import Affine, RangeMethod
 from .errors import QuantizeError
 from .export import export_onnx
 from .graph import FloatGraph
+from .judge import FastNetwork, judge
 from .network import to_network
 from .quantize import (
     QuantizedAdd,
@@ -24,6 +25,7 @@ __all__ = [
     "FUNCTIONS",
     "Affine",
     "Clamp",
+    "FastNetwork",
     "FloatGraph",
     "QuantizeError",
     "QuantizeOptions",
@@ -37,6 +39,7 @@ __all__ = [
     "QuantizedTable",
     "RangeMethod",
     "export_onnx",
+    "judge",
     "quantize",
     "to_network",
     "trace",
