@@ -1,19 +1,25 @@
-"""Which blocks stay: scores, rank-columns, and their competition across layers.
+"""Rank-columns: what a layer loses at a time, so that all its block rows stay equal.
 
 The score of a block is the sum of the saliencies of the weights that it would keep. In each block row of a layer the blocks are sorted by
 score; the k-th smallest of all block rows form rank-column k. A rank-column leaves or stays as one, so every block row of a layer always
-keeps as many blocks as the others. Rank-columns of all layers compete by salience for what they cost; the least salient go, a
-layer's in ascending order, until no more weights are kept than the budget allows. Source: S. Aggarwal, K. Binici, T. Mitra, "CRISP: Hybrid
-Structured Sparsity for Class-Aware Model Pruning", arXiv 2311.14272, section III.
+keeps as many blocks as the others. Source: S. Aggarwal, K. Binici, T. Mitra, "CRISP: Hybrid Structured Sparsity for Class-Aware Model
+Pruning", arXiv 2311.14272, section III.
+
+A block need not be kept whole or not at all. The machine spends N steps on a block of N, so a block is a pile of M *slices*: slice n holds
+the n-th most salient weight of every group, and costs one step in whatever block it is. Rank-columns of slices instead of blocks
+give each block its own N, from 0 to M, and every block row the same sum of N. Within a block a lower slice is never less salient than the
+one above it, so the most salient slices of a row always are whole piles from the bottom: no other choice of as many steps keeps more.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from typing import Self
 
 import numpy as np
 
 from .errors import PruneError
+from .nm import nm_ranks
 
-__all__ = ["best_blocks", "block_sums", "choose_blocks", "expand_blocks"]
+__all__ = ["RankColumns", "block_sums", "expand_blocks"]
 
 
 def block_sums(values: np.ndarray, block: int) -> np.ndarray:
@@ -31,79 +37,105 @@ def block_sums(values: np.ndarray, block: int) -> np.ndarray:
     ndarray
         float64 [ceil(O / B), ceil(K / B)]. Entry (i, j) is the block of rows i B to (i + 1) B - 1 and columns j B to (j + 1) B - 1.
     """
-    rows, columns = values.shape
-    padded = np.pad(values, ((0, -rows % block), (0, -columns % block))) if rows % block or columns % block else values
-    return padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).sum(axis=(1, 3), dtype=np.float64)
+    starts = (np.arange(0, size, block) for size in values.shape)
+    rows, columns = starts
+    # Rows first: whole rows are added up one after the other, in the order in which they lie in memory.
+    return np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
 
 
 def expand_blocks(blocks: np.ndarray, shape: tuple[int, int], block: int) -> np.ndarray:
-    """Return the mask of weights, bool of ``shape``, that lets through the B x B ``blocks`` that stay."""
+    """Return an array of ``shape``, [O, K], that has for each weight the value of its block, of B x B ``blocks``."""
     whole = np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)
     return whole[: shape[0], : shape[1]]
 
 
-def best_blocks(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return which blocks stay, bool [block rows, block columns]: the ``count`` with the largest scores in each block row."""
-    order = np.argsort(scores, axis=1, kind="stable")
-    mask = np.ones(scores.shape, dtype=bool)
-    np.put_along_axis(mask, order[:, : scores.shape[1] - count], False, axis=1)
-    return mask
-
-
-def choose_blocks(
-    scores: Mapping[str, np.ndarray],
-    kept_weights: Mapping[str, np.ndarray],
-    budget: int,
-    least: Mapping[str, int],
-    price: Mapping[str, float],
-) -> dict[str, np.ndarray]:
-    """Choose the blocks that stay.
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankColumns:
+    """The rank-columns of a layer, the least salient first.
 
     Parameters
     ----------
-    scores : mapping
-        By layer: score of each block, [block rows, block columns].
-    kept_weights : mapping
-        By layer: weights that each block keeps if it stays, of the same shape.
-    budget : int
-        Weights that may be kept in all layers together.
-    least : mapping
-        By layer: rank-columns that stay in any case, at least 1.
-    price : mapping
-        By layer: what a kept weight costs. Rank-columns compete by score / (weights x price): 1 for all layers makes them compete by
-        salience for each weight, the output pixels of each layer by salience for each multiplication.
-
-    Returns
-    -------
-    dict
-        By layer: bool [block rows, block columns], with equally many true in every row.
-
-    Raises
-    ------
-    PruneError
-        When even with the least of every layer more weights than ``budget`` are kept, or ``least`` is below 1.
+    salience : ndarray
+        float64 [rank-columns], ascending: the sum of the saliencies of the weights that each one keeps.
+    weights : ndarray
+        int64 [rank-columns]: how many weights those are.
+    steps : int
+        What each one adds to the N of one block of every block row.
+    columns : int
+        Block columns.
+    order : ndarray
+        int64 [block rows, rank-columns]: the slice of each block row that belongs to each rank-column; those of a block are neighbours.
+    ranks : ndarray
+        uint8 [O, K]: the rank of each weight in its group; see `nm_ranks`.
     """
-    orders = {name: np.argsort(score, axis=1, kind="stable") for name, score in scores.items()}
-    costs, candidates = {}, []
-    for number, (name, order) in enumerate(orders.items()):
-        columns = order.shape[1]
-        if least[name] < 1:
-            raise PruneError(f"{name}: at least 1 block must stay in every block row, not {least[name]}")
-        costs[name] = np.take_along_axis(kept_weights[name], order, axis=1).sum(axis=0)
-        sums = np.take_along_axis(scores[name], order, axis=1).sum(axis=0)
-        # Blocks at the edge have fewer weights, so salience for each weight need not ascend where the scores do: make it.
-        salience = np.maximum.accumulate(sums / (np.maximum(costs[name], 1) * price[name]))
-        candidates += [(salience[rank], number, rank, name) for rank in range(columns - least[name])]
-    kept = int(sum(cost.sum() for cost in costs.values()))
-    removed = dict.fromkeys(scores, 0)
-    for _, _, rank, name in sorted(candidates):
-        if kept <= budget:
-            break
-        kept -= int(costs[name][rank])
-        removed[name] = rank + 1
-    if kept > budget:
-        raise PruneError(
-            f"sparsity must leave room for {kept} weights, which the least salient layers keep in any case, but leaves it for {budget}; "
-            f"lower the sparsity or the floor"
+
+    salience: np.ndarray
+    weights: np.ndarray
+    steps: int
+    columns: int
+    order: np.ndarray
+    ranks: np.ndarray
+
+    @classmethod
+    def measure(cls, scores: np.ndarray, exists: np.ndarray, *, block: int, group: int, n: int, steps: int) -> Self:
+        """Cut a layer into rank-columns.
+
+        Parameters
+        ----------
+        scores : ndarray
+            [O, K] in the contract's order, not negative: saliency of each weight.
+        exists : ndarray
+            bool [O, K], false where K is padding.
+        block, group : int
+            B and M.
+        n : int
+            Largest N of a block, 1 to M.
+        steps : int
+            What a slice adds to the N of its block: ``n`` where blocks are kept whole or not at all, 1 where each has its own N.
+
+        Raises
+        ------
+        PruneError
+            When N is not in 1 to M, ``steps`` does not divide it, or a score is not finite.
+        """
+        if not 1 <= n <= group:
+            raise PruneError(f"N must be from 1 to M = {group}, not {n}")
+        if steps < 1 or n % steps:
+            raise PruneError(f"a slice must add a divisor of N = {n} to it, not {steps}")
+        whole = bool(exists.all())
+        ranks = nm_ranks(scores if whole else np.where(exists, scores, -1.0), group)
+        gains, counts = [], []
+        for top in range(n, 0, -steps):  # the topmost slice first: of slices that are equal, it leaves first
+            belongs = (ranks < top) & (ranks >= top - steps)
+            if not whole:
+                belongs &= exists
+            gains.append(block_sums(np.where(belongs, scores, scores.dtype.type(0)), block))
+            counts.append(block_sums(belongs, block))
+        rows, columns = gains[0].shape
+        gain, count = (np.stack(sums, axis=2).reshape(rows, -1) for sums in (gains, counts))
+        order = np.argsort(gain, axis=1, kind="stable")
+        return cls(
+            salience=np.take_along_axis(gain, order, axis=1).sum(axis=0),
+            weights=np.take_along_axis(count, order, axis=1).sum(axis=0).astype(np.int64),
+            steps=steps,
+            columns=columns,
+            order=order,
+            ranks=ranks,
         )
-    return {name: best_blocks(score, score.shape[1] - removed[name]) for name, score in scores.items()}
+
+    def __len__(self) -> int:
+        return len(self.salience)
+
+    def n(self, kept: int) -> np.ndarray:
+        """Return the N of each block, uint8 [block rows, block columns], when the ``kept`` most salient rank-columns stay."""
+        stays = self.order[:, len(self) - kept :] // (len(self) // self.columns)
+        rows = np.broadcast_to(np.arange(len(stays))[:, None], stays.shape)
+        n = np.zeros((len(stays), self.columns), np.uint8)
+        np.add.at(n, (rows, stays), self.steps)
+        return n
+
+    def mask(self, n: np.ndarray, exists: np.ndarray, block: int) -> np.ndarray:
+        """Return which weights stay, bool [O, K], with ``n`` of every M in each block of those that ``exists``."""
+        shape = (self.ranks.shape[0], self.ranks.shape[1])
+        mask: np.ndarray = (self.ranks < expand_blocks(n, shape, block)) & exists
+        return mask

@@ -25,9 +25,11 @@ from .layers import mask_from_matrix, output_pixels, prunable_layers, weight_mat
 from .masks import choose_masks
 from .options import PruneOptions
 from .saliency import measure_saliency
+from .schedule import plan_goals
+from .selection import Layer, Selector
 from .ste import dense_weight, hide, reveal, seen_weight
 
-__all__ = ["Iteration", "PrunedModel", "prune", "ramp"]
+__all__ = ["Iteration", "PrunedModel", "prune"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,13 @@ class PrunedModel:
 
 
 def prune(
-    model: nn.Module, data: Dataset, classes: Sequence[int], options: PruneOptions | None = None, progress: Report = silent
+    model: nn.Module,
+    data: Dataset,
+    classes: Sequence[int],
+    options: PruneOptions | None = None,
+    progress: Report = silent,
+    *,
+    selector: Selector = choose_masks,
 ) -> PrunedModel:
     """Prune ``model`` for ``classes``.
 
@@ -111,6 +119,8 @@ def prune(
         Settings.
     progress : callable
         Called after every step.
+    selector : Selector
+        What chooses masks.
 
     Raises
     ------
@@ -131,17 +141,19 @@ def prune(
     layers = prunable_layers(pruned, options.keep_dense, image)
     exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
     pixels = output_pixels(pruned, layers, image)
-    price = {name: pixels[name] ** options.cycle_emphasis for name in layers}
+    facts = {name: Layer(exists[name], pixels[name]) for name in layers}
+    random = np.random.default_rng(options.seed)
     dense_accuracy = accuracy(pruned, validation)
     trainer = Trainer(pruned, training, options)
     masks: dict[str, np.ndarray] = {}
     patterns: dict[str, Pattern] = {}
     history = []
-    for number, sparsity in enumerate(ramp(options), 1):
+    for number, goal in enumerate(plan_goals(options), 1):
         started = time.monotonic()
         last, stage = number == options.iterations, f"prune {number}/{options.iterations}"
         scores = measure(pruned, layers, trainer, options)
-        before, (masks, patterns) = masks, choose_masks(contest(scores, masks, options.comeback), exists, price, sparsity, options)
+        before, selection = masks, selector(contest(scores, masks, options.comeback), facts, goal, options, random)
+        masks, patterns = selection.masks, selection.patterns
         for name, layer in layers.items():
             hide(layer, mask_from_matrix(masks[name], dense_weight(layer), options.group), options.ste_decay)
             check(weight_matrix(seen_weight(layer), options.group), patterns[name], layer=name)
@@ -167,12 +179,6 @@ def prune(
         dense_validation_accuracy=dense_accuracy,
         history=tuple(history),
     )
-
-
-def ramp(options: PruneOptions) -> list[float]:
-    """Return the sparsity of each iteration: density falls by the same factor in each, from N/M to the goal."""
-    start, goal = options.n / options.group, 1 - options.sparsity
-    return [1 - start * (goal / start) ** (number / options.iterations) for number in range(1, options.iterations + 1)]
 
 
 def measure(model: nn.Module, layers: Mapping[str, nn.Module], trainer: Trainer, options: PruneOptions) -> dict[str, np.ndarray]:

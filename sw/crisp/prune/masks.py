@@ -1,4 +1,4 @@
-"""One choice of all masks: N:M in every layer, then blocks, across layers or as many in each."""
+"""One choice of all masks: N:M and blocks, across layers or as many in each."""
 
 from collections.abc import Mapping
 
@@ -6,64 +6,56 @@ import numpy as np
 
 from crisp.arch import Pattern
 
-from .blocks import best_blocks, block_sums, choose_blocks, expand_blocks
-from .errors import PruneError
-from .nm import nm_mask
+from .blocks import RankColumns
 from .options import PruneOptions
+from .ranking import allocate
+from .selection import Goal, Layer, Selection
 
 __all__ = ["choose_masks", "choose_uniform_mask"]
 
 
 def choose_masks(
     scores: Mapping[str, np.ndarray],
-    exists: Mapping[str, np.ndarray],
-    price: Mapping[str, float],
-    sparsity: float,
+    layers: Mapping[str, Layer],
+    goal: Goal,
     options: PruneOptions,
-) -> tuple[dict[str, np.ndarray], dict[str, Pattern]]:
-    """Choose which weights stay.
+    random: np.random.Generator | None = None,
+) -> Selection:
+    """Choose which weights stay: the library's selector.
 
     Parameters
     ----------
     scores : mapping
         By layer: saliency of each weight, [O, K] in the contract's order.
-    exists : mapping
-        By layer: bool [O, K], false where K is padding.
-    price : mapping
-        By layer: what a kept weight costs; see `choose_blocks`.
-    sparsity : float
-        Share of the existing weights of all layers that goes.
+    layers : mapping
+        By layer: what else is known of it.
+    goal : Goal
+        Where to arrive.
     options : PruneOptions
-        N, M, B and the floor.
-
-    Returns
-    -------
-    masks : dict
-        By layer: bool [O, K].
-    patterns : dict
-        By layer: the pattern that such weights have.
+        N, M, B, whether each block has its own N, how layers compete, and the floor of each.
+    random : Generator, optional
+        Not used: nothing is drawn.
 
     Raises
     ------
     PruneError
-        When the sparsity is less than N:M takes by itself, or more than the floor leaves room for.
+        When the sparsity is less than N:M takes by itself, or the goal asks for more than the floor leaves room for.
     """
-    kept = {name: nm_mask(score, options.n, options.group) & exists[name] for name, score in scores.items()}
-    total, offered = (sum(int(mask.sum()) for mask in masks.values()) for masks in (exists, kept))
-    budget = int(total * (1 - sparsity) + 1e-6)
-    if budget > offered:
-        raise PruneError(
-            f"sparsity must be at least {1 - offered / total:.3f}, which {options.n}:{options.group} takes by itself, not {sparsity:.3f}; "
-            f"choose a larger N or a higher sparsity"
-        )
-    block_scores = {name: block_sums(scores[name] * mask, options.block) for name, mask in kept.items()}
-    block_weights = {name: block_sums(mask, options.block) for name, mask in kept.items()}
-    least = {name: max(1, round(options.floor * score.shape[1])) for name, score in block_scores.items()}
-    blocks = choose_blocks(block_scores, block_weights, budget, least, price)
+    columns = {name: measure(score, layers[name].exists, goal.n or options.n, options) for name, score in scores.items()}
+    chosen = allocate(
+        columns,
+        layers,
+        goal,
+        ranking=options.ranking,
+        price=options.price,
+        floor=options.floor,
+        block=options.block,
+        group=options.group,
+    )
     masks, patterns = {}, {}
-    for name, mask in kept.items():
-        masks[name], patterns[name] = cut(mask, blocks[name], options)
-    return masks, patterns
+    for name, n in chosen.items():
+        masks[name], patterns[name] = cut(columns[name], n, layers[name].exists, options)
+    return Selection(masks, patterns)
 
 
 def choose_uniform_mask(score: np.ndarray, exists: np.ndarray, density: float, options: PruneOptions) -> tuple[np.ndarray, Pattern]:
@@ -78,7 +70,7 @@ def choose_uniform_mask(score: np.ndarray, exists: np.ndarray, density: float, o
     density : float
         Share of the existing weights that stays, as nearly as whole rank-columns allow; at least one always does.
     options : PruneOptions
-        N, M and B.
+        N, M and B, and whether each block has its own N.
 
     Returns
     -------
@@ -87,16 +79,18 @@ def choose_uniform_mask(score: np.ndarray, exists: np.ndarray, density: float, o
     pattern : Pattern
         The pattern that such weights have.
     """
-    kept = nm_mask(score, options.n, options.group) & exists
-    block_scores, block_weights = block_sums(score * kept, options.block), block_sums(kept, options.block)
-    order = np.argsort(-block_scores, axis=1, kind="stable")
-    stays = np.cumsum(np.take_along_axis(block_weights, order, axis=1).sum(axis=0))  # with 1, 2, ... rank-columns
-    count = int(np.abs(stays - density * exists.sum()).argmin()) + 1
-    return cut(kept, best_blocks(block_scores, count), options)
+    columns = measure(score, exists, options.n, options)
+    stays = np.cumsum(columns.weights[::-1])  # with 1, 2, ... rank-columns
+    kept = int(np.abs(stays - density * exists.sum()).argmin()) + 1
+    return cut(columns, columns.n(kept), exists, options)
 
 
-def cut(kept: np.ndarray, blocks: np.ndarray, options: PruneOptions) -> tuple[np.ndarray, Pattern]:
-    """Return the weights of ``kept`` that stand in ``blocks``, and their pattern."""
-    shape = (kept.shape[0], kept.shape[1])
-    mask = kept & expand_blocks(blocks, shape, options.block)
-    return mask, Pattern.from_kept(blocks, shape, options.block, options.group, options.n)
+def measure(score: np.ndarray, exists: np.ndarray, n: int, options: PruneOptions) -> RankColumns:
+    """Cut a layer into rank-columns of blocks, or of their slices where each block has its own N."""
+    return RankColumns.measure(score, exists, block=options.block, group=options.group, n=n, steps=1 if options.per_block else n)
+
+
+def cut(columns: RankColumns, n: np.ndarray, exists: np.ndarray, options: PruneOptions) -> tuple[np.ndarray, Pattern]:
+    """Return the weights that stay with ``n`` of every M in each block, and their pattern."""
+    shape = (exists.shape[0], exists.shape[1])
+    return columns.mask(n, exists, options.block), Pattern(shape, options.block, options.group, n)

@@ -4,14 +4,49 @@ Source: A. Mishra et al., "Accelerating Sparse Deep Neural Networks", arXiv 2104
 Structured Sparse Neural Networks From Scratch", arXiv 2102.04010 (any N:M).
 """
 
+import itertools
+
 import numpy as np
 
 from .errors import PruneError
 
-__all__ = ["nm_mask"]
+__all__ = ["nm_mask", "nm_ranks"]
 
-#: Scores that are sorted at a time: bounds the memory that their order takes, which is several times theirs.
-CHUNK = 1 << 24
+
+def nm_ranks(scores: np.ndarray, group: int) -> np.ndarray:
+    """Rank the weights of every group: 0 for the largest score, M - 1 for the smallest.
+
+    So ``nm_ranks(scores, M) < N`` is the N:M mask, for all N at once, and may have another N in each block.
+
+    Parameters
+    ----------
+    scores : ndarray
+        [O, K], K a multiple of M in the contract's order; larger is more salient.
+    group : int
+        M.
+
+    Returns
+    -------
+    ndarray
+        uint8 [O, K]. Among equal scores the first in K ranks first.
+
+    Raises
+    ------
+    PruneError
+        When K is not a multiple of M, or a score is not finite.
+    """
+    if scores.shape[1] % group:
+        raise PruneError(f"K must be a multiple of M = {group}, not {scores.shape[1]}")
+    if not np.isfinite(scores).all():
+        raise PruneError("scores must be finite, but some are not; lower the learning rate")
+    ranks = np.zeros(scores.shape, np.uint8)
+    # Each pair is compared once, which is several times faster than to sort many short groups.
+    members, places = (array.reshape(-1, group) for array in (scores, ranks))
+    for first, second in itertools.combinations(range(group), 2):
+        wins = members[:, first] >= members[:, second]
+        places[:, second] += wins
+        places[:, first] += ~wins
+    return ranks
 
 
 def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
@@ -38,14 +73,4 @@ def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
     """
     if not 1 <= n <= group:
         raise PruneError(f"N must be from 1 to M = {group}, not {n}")
-    if scores.shape[1] % group:
-        raise PruneError(f"K must be a multiple of M = {group}, not {scores.shape[1]}")
-    if not np.isfinite(scores).all():
-        raise PruneError("scores must be finite, but some are not; lower the learning rate")
-    mask = np.zeros(scores.shape, dtype=bool)
-    rows = max(1, CHUNK // scores.shape[1])
-    for start in range(0, len(scores), rows):
-        groups = scores[start : start + rows].reshape(-1, group)
-        order = np.argsort(-groups, axis=1, kind="stable")
-        np.put_along_axis(mask[start : start + rows].reshape(-1, group), order[:, :n], True, axis=1)
-    return mask
+    return nm_ranks(scores, group) < n

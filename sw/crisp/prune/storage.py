@@ -13,7 +13,6 @@ from crisp.models.checkpoint import CheckpointError, build_model, fill_model, re
 from .layers import weight_matrix
 from .loop import Iteration, PrunedModel
 from .options import PruneOptions
-from .saliency import Saliency
 
 __all__ = ["load_pruned", "save_pruned"]
 
@@ -25,11 +24,10 @@ DEFAULT_SPEC = ModelSpec("resnet20", input_size=28)
 
 def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec = DEFAULT_SPEC) -> None:
     """Write ``pruned`` to ``path``; ``spec`` says what network it is, but for the number of its outputs."""
-    options = {**dataclasses.asdict(pruned.options), "saliency": pruned.options.saliency.value}
     metadata = {
         **dataclasses.replace(spec, num_classes=find_head(pruned.model)[1].out_features).metadata(),
         "classes": json.dumps(pruned.classes),
-        "options": json.dumps(options),
+        "options": json.dumps(pruned.options.to_dict()),
         "dense_validation_accuracy": repr(pruned.dense_validation_accuracy),
         "history": json.dumps([dataclasses.asdict(iteration) for iteration in pruned.history]),
     }
@@ -54,9 +52,7 @@ def load_pruned(path: Path) -> PrunedModel:
     model = build_model(path, metadata)
     fill_model(path, model, {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)})
     try:
-        settings = json.loads(metadata["options"])
-        settings = {**settings, "saliency": Saliency(settings["saliency"]), "keep_dense": tuple(settings["keep_dense"])}
-        options = PruneOptions(**settings)
+        options = PruneOptions.from_dict(json.loads(metadata["options"]))
         history = tuple(Iteration(**iteration) for iteration in json.loads(metadata["history"]))
         classes = tuple(int(label) for label in json.loads(metadata["classes"]))
         dense_accuracy = float(metadata["dense_validation_accuracy"])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crisp.prune import PruneError
-from crisp.prune.blocks import block_sums, choose_blocks
+from crisp.prune.blocks import RankColumns, block_sums, expand_blocks
 
 
 def test_sums_are_where_their_blocks_are():
@@ -23,76 +23,125 @@ def test_truth_values_are_counted():
     assert block_sums(np.ones((17, 20), bool), 16).tolist() == [[256, 64], [16, 4]]
 
 
-def brute_force(scores, kept_weights, budget, least, price):
-    """Remove one rank-column after the other, looking at all layers anew each time."""
-    left = {name: [sorted(range(score.shape[1]), key=row.__getitem__) for row in score.tolist()] for name, score in scores.items()}
-    worst = dict.fromkeys(scores, -1.0)
-
-    def kept():
-        return sum(kept_weights[name][row, column] for name, rows in left.items() for row, columns in enumerate(rows) for column in columns)
-
-    def salience(name):
-        pairs = [(row, columns[0]) for row, columns in enumerate(left[name])]
-        cost = sum(kept_weights[name][pair] for pair in pairs) * price[name]
-        return max(worst[name], sum(scores[name][pair] for pair in pairs) / cost)
-
-    while kept() > budget:
-        able = [name for name in scores if len(left[name][0]) > least[name]]
-        if not able:
-            return None
-        name = min(able, key=salience)
-        worst[name] = salience(name)
-        left[name] = [columns[1:] for columns in left[name]]
-    return {name: [[column in columns for column in range(scores[name].shape[1])] for columns in rows] for name, rows in left.items()}
+def slices(scores, exists, block, group, n, steps):
+    """List, for each block row, the slices as (gain, weights, block column, lowest rank), by sorting each group by itself."""
+    rows = []
+    for top in range(0, scores.shape[0], block):
+        found = []
+        for column, left in enumerate(range(0, scores.shape[1], block)):
+            for low in range(0, n, steps):
+                gain = count = 0
+                for row in range(top, min(top + block, scores.shape[0])):
+                    for start in range(left, min(left + block, scores.shape[1]), group):
+                        members = sorted(range(start, start + group), key=lambda k: (not exists[row, k], -scores[row, k], k))
+                        stays = [k for k in members[low : low + steps] if exists[row, k]]
+                        gain += sum(scores[row, k] for k in stays)
+                        count += len(stays)
+                found.append((gain, count, column, low))
+        rows.append(sorted(found, key=lambda piece: (piece[0], piece[2], -piece[3])))
+    return rows
 
 
-@given(seed=st.integers(0, 100_000), share=st.floats(0.05, 1.0), by_pixels=st.booleans())
-def test_choice_equals_brute_force_and_is_uniform(seed, share, by_pixels):
+@given(
+    seed=st.integers(0, 100_000),
+    group=st.sampled_from((2, 4, 8)),
+    per_block=st.booleans(),
+    padded=st.booleans(),
+)
+def test_rank_columns_equal_brute_force(seed, group, per_block, padded):
     random = np.random.default_rng(seed)
-    shapes = {f"layer{number}": (int(random.integers(1, 5)), int(random.integers(1, 8))) for number in range(3)}
-    scores = {name: random.integers(0, 1000, size=shape) + random.random(shape) for name, shape in shapes.items()}
-    weights = {name: np.full(shape, 128.0) for name, shape in shapes.items()}
-    for name in shapes:  # the last block column and row may be smaller
-        weights[name][:, -1] = random.choice([32, 64, 128])
-        weights[name][-1] *= random.choice([0.5, 1.0])
-    least = {name: int(random.integers(1, shape[1] + 1)) for name, shape in shapes.items()}
-    price = {name: float(random.integers(1, 9)) if by_pixels else 1.0 for name in shapes}
-    budget = int(share * sum(weight.sum() for weight in weights.values()))
-    expected = brute_force(scores, weights, budget, least, price)
-    if expected is None:
-        with pytest.raises(PruneError, match="sparsity must leave room for"):
-            choose_blocks(scores, weights, budget, least, price)
-        return
-    masks = choose_blocks(scores, weights, budget, least, price)
-    for name, mask in masks.items():
-        assert mask.tolist() == expected[name]
-        kept = mask.sum(axis=1)
-        assert (kept == kept[0]).all()
-        assert kept[0] >= least[name]
+    shape = (int(random.integers(1, 40)), int(random.integers(1, 6)) * 8)
+    scores = random.integers(0, 50, size=shape).astype(float) + random.integers(0, 3, size=shape) / 4
+    exists = np.ones(shape, bool)
+    if padded:
+        exists[:, shape[1] // 2 - 1] = False
+    n = int(random.integers(1, group + 1))
+    steps = 1 if per_block else n
+    columns = RankColumns.measure(scores * exists, exists, block=16, group=group, n=n, steps=steps)
+    expected = slices(scores * exists, exists, 16, group, n, steps)
+    for rank in range(len(columns)):
+        assert columns.salience[rank] == sum(row[rank][0] for row in expected)
+        assert columns.weights[rank] == sum(row[rank][1] for row in expected)
+    for kept in range(len(columns) + 1):
+        counts = columns.n(kept)
+        stays = [[0] * counts.shape[1] for _ in counts]
+        for row, pieces in enumerate(expected):
+            for _, _, column, _ in pieces[len(pieces) - kept :]:
+                stays[row][column] += steps
+        assert counts.tolist() == stays
+        mask = columns.mask(counts, exists, 16)
+        assert mask.sum() == columns.weights[len(columns) - kept :].sum()
+        assert (scores * mask).sum() == columns.salience[len(columns) - kept :].sum()
+
+
+@given(seed=st.integers(0, 100_000))
+def test_no_other_choice_of_as_many_steps_keeps_more(seed):
+    """All ways to give two blocks and two rows their Ns, with equal sums: none keeps more than the most salient slices."""
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, 100, size=(32, 32)).astype(float)
+    columns = RankColumns.measure(scores, np.ones(scores.shape, bool), block=16, group=4, n=4, steps=1)
+    gains = np.sort(scores.reshape(2, 16, 2, 4, 4), axis=-1)[..., ::-1].sum(axis=(1, 3))  # [block row, block column, slice]
+    for kept in range(1, 9):
+        best = sum(
+            max(gains[row, 0, :first].sum() + gains[row, 1, : kept - first].sum() for first in range(max(0, kept - 4), min(4, kept) + 1))
+            for row in range(2)
+        )
+        assert columns.salience[len(columns) - kept :].sum() == best
 
 
 def test_each_row_loses_its_own_least_blocks():
-    scores = {"layer": np.array([[5.0, 1.0, 9.0], [2.0, 8.0, 7.0]])}
-    masks = choose_blocks(scores, {"layer": np.ones((2, 3))}, 4, {"layer": 1}, {"layer": 1.0})
-    assert masks["layer"].tolist() == [[True, False, True], [False, True, True]]
+    blocks = np.array([[5.0, 1.0, 9.0], [2.0, 8.0, 7.0]])
+    scores = expand_blocks(blocks, (32, 48), 16)
+    columns = RankColumns.measure(scores, np.ones(scores.shape, bool), block=16, group=4, n=2, steps=2)
+    assert columns.n(2).tolist() == [[2, 0, 2], [0, 2, 2]]
+    assert columns.n(1).tolist() == [[0, 0, 2], [0, 2, 0]]
 
 
-def test_dear_layers_lose_first():
-    scores = {"cheap": np.array([[1.0, 4.0]]), "dear": np.array([[2.0, 4.0]])}
-    weights, least = {"cheap": np.ones((1, 2)), "dear": np.ones((1, 2))}, {"cheap": 1, "dear": 1}
-    by_weights = choose_blocks(scores, weights, 3, least, {"cheap": 1.0, "dear": 1.0})
-    by_cycles = choose_blocks(scores, weights, 3, least, {"cheap": 1.0, "dear": 4.0})
-    assert [mask.sum() for mask in by_weights.values()] == [1, 2]
-    assert [mask.sum() for mask in by_cycles.values()] == [2, 1]
+def saliency_kept(scores, blocks):
+    return float((scores * expand_blocks(blocks, scores.shape, 16)).sum() / scores.sum())
 
 
-def test_broken_rules():
-    scores, weights, price = {"layer": np.ones((2, 3))}, {"layer": np.full((2, 3), 10)}, {"layer": 1.0}
+def test_saliency_kept_as_the_algorithm_means_it_and_as_the_published_code_has_it():
+    """60% of the blocks of a 128 x 1152 layer stay: the most salient of each block row, others by a wrong index, or any."""
+    intended, published, chance = [], [], []
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        scores = np.abs(random.normal(size=(128, 1152)) * random.normal(size=(128, 1152)))
+        sums = block_sums(scores, 16)
+        kept = round(0.6 * 72)
+        brute = np.zeros(sums.shape, bool)
+        for row in range(len(sums)):
+            for column in sorted(range(72), key=lambda column: sums[row, column])[72 - kept :]:
+                brute[row, column] = True
+        columns = RankColumns.measure(scores, np.ones(scores.shape, bool), block=16, group=4, n=4, steps=4)
+        assert np.array_equal(columns.n(kept) > 0, brute)
+        intended.append(saliency_kept(scores, brute))
+        # The published code reads the scores, which lie in the order (block row, block column), as if it were (block column, block row).
+        wrong = np.argsort(sums.ravel().reshape(72, 8).T, axis=1)[:, 72 - kept :]
+        blocks = np.zeros(sums.shape, bool)
+        np.put_along_axis(blocks, wrong, True, axis=1)
+        published.append(saliency_kept(scores, blocks))
+        drawn = np.argsort(random.random(sums.shape), axis=1)[:, :kept]
+        blocks = np.zeros(sums.shape, bool)
+        np.put_along_axis(blocks, drawn, True, axis=1)
+        chance.append(saliency_kept(scores, blocks))
+    share = 43 / 72
+    assert np.mean(intended) == pytest.approx(0.626, abs=0.002)
+    assert min(intended) > share + 0.025
+    assert np.mean(published) == pytest.approx(share, abs=0.003)
+    assert np.mean(chance) == pytest.approx(share, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("n", "steps", "message"),
+    [
+        (0, 1, "N must be from 1 to M = 4, not 0"),
+        (5, 1, "N must be from 1 to M = 4, not 5"),
+        (3, 2, "a slice must add a divisor of N = 3 to it, not 2"),
+        (3, 0, "a slice must add a divisor of N = 3 to it, not 0"),
+    ],
+)
+def test_broken_rules(n, steps, message):
     with pytest.raises(PruneError) as caught:
-        choose_blocks(scores, weights, 30, {"layer": 2}, price)
-    assert str(caught.value) == (
-        "sparsity must leave room for 40 weights, which the least salient layers keep in any case, but leaves it for 30; "
-        "lower the sparsity or the floor"
-    )
-    with pytest.raises(PruneError, match="layer: at least 1 block must stay in every block row, not 0"):
-        choose_blocks(scores, weights, 30, {"layer": 0}, price)
+        RankColumns.measure(np.ones((16, 16)), np.ones((16, 16), bool), block=16, group=4, n=n, steps=steps)
+    assert str(caught.value) == message

@@ -9,9 +9,10 @@ from tests.sw.small import SmallNet, striped_dataset
 from crisp.arch import check
 from crisp.data import DataError
 from crisp.models import accuracy
-from crisp.prune import PruneError, PruneOptions, Saliency, loop, prune
+from crisp.prune import Price, PruneError, PruneOptions, Ranking, Saliency, loop, prune
 from crisp.prune.layers import weight_matrix
-from crisp.prune.loop import contest, ramp
+from crisp.prune.loop import contest
+from crisp.prune.schedule import plan_goals
 
 CLASSES = (3, 1)
 OPTIONS = PruneOptions(
@@ -69,9 +70,8 @@ def test_every_iteration_obeys_the_contract_and_masks_do_not_freeze(network, mon
 def test_sparsity_ramps_up(pruned):
     steps = [step.sparsity for step in pruned.history]
     assert steps == sorted(steps)
-    assert ramp(PruneOptions(sparsity=0.9375, iterations=3)) == pytest.approx([0.75, 0.875, 0.9375])
-    for step, asked in zip(pruned.history, ramp(OPTIONS), strict=True):
-        assert asked <= step.sparsity < asked + 0.06
+    for step, asked in zip(pruned.history, plan_goals(OPTIONS), strict=True):
+        assert asked.sparsity <= step.sparsity < asked.sparsity + 0.06
         assert 0 < step.kept_share < 1
 
 
@@ -89,7 +89,15 @@ def test_hidden_weights_count_for_less():
     assert contest(scores, masks, 0.25)["b"].tolist() == [4.0]
 
 
-@pytest.mark.parametrize("change", [{"saliency": Saliency.TAYLOR}, {"cycle_emphasis": 1.0}, {"n": 1}, {"group": 8, "n": 3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"saliency": Saliency.TAYLOR},
+        {"ranking": Ranking.PRODUCT, "price": Price.MACS, "per_block": True, "n": 4, "floor": 0.0},
+        {"n": 1},
+        {"group": 8, "n": 3},
+    ],
+)
 def test_other_settings_work(network, change):
     options = dataclasses.replace(OPTIONS, iterations=2, iteration_images=16, final_images=16, **change)
     assert prune(network, striped_dataset(), CLASSES, options).sparsity >= 0.85
@@ -118,7 +126,7 @@ def test_wrong_classes_and_too_few_images(network):
         ({"n": 5}, "n must be from 1 to group = 4, not 5"),
         ({"block": 8}, "block must be one of 16, 32, 64, not 8"),
         ({"floor": 1.5}, "floor must be from 0 to 1, not 1.5"),
-        ({"cycle_emphasis": 2}, "cycle_emphasis must be from 0 to 1, not 2"),
+        ({"cycles": 2.0}, "cycles must be a share of the dense network's, above 0 and at most 1, not 2.0"),
         ({"comeback": -0.1}, "comeback must be from 0 to 1, not -0.1"),
         ({"iterations": 0}, "iterations must be at least 1, not 0"),
         ({"final_images": -1}, "final_images must not be negative, not -1"),

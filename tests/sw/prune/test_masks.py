@@ -2,29 +2,31 @@ import numpy as np
 import pytest
 
 from crisp.arch import check
-from crisp.prune import PruneError, PruneOptions
+from crisp.prune import Goal, Layer, PruneError, PruneOptions
 from crisp.prune.masks import choose_masks, choose_uniform_mask
 
 SHAPES = {"a": (16, 288), "b": (40, 160), "c": (64, 128)}
+LAYERS = {name: Layer(np.ones(shape, bool)) for name, shape in SHAPES.items()}
 
 
 def random_choice(seed, sparsity, **options):
     random = np.random.default_rng(seed)
     scores = {name: random.exponential(size=shape) for name, shape in SHAPES.items()}
-    exists = {name: np.ones(shape, bool) for name, shape in SHAPES.items()}
-    return scores, *choose_masks(scores, exists, dict.fromkeys(SHAPES, 1.0), sparsity, PruneOptions(**options))
+    chosen = choose_masks(scores, LAYERS, Goal(sparsity), PruneOptions(**options))
+    return scores, chosen.masks, chosen.patterns
 
 
+@pytest.mark.parametrize("per_block", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("n", "group", "block"), [(2, 4, 16), (1, 4, 16), (4, 4, 16), (3, 8, 32), (4, 16, 64)])
-def test_masked_weights_obey_their_patterns(seed, n, group, block):
+def test_masked_weights_obey_their_patterns(seed, n, group, block, per_block):
     for share in (0.9, 0.6):
         sparsity = 1 - share * n / group
-        scores, masks, patterns = random_choice(seed, sparsity, n=n, group=group, block=block, floor=0)
+        scores, masks, patterns = random_choice(seed, sparsity, n=n, group=group, block=block, floor=0, per_block=per_block)
         for name, mask in masks.items():
             check(scores[name] * mask, patterns[name], layer=name)
             assert len(set(patterns[name].n.sum(axis=1).tolist())) == 1
-            assert set(np.unique(patterns[name].n).tolist()) <= {0, n}
+            assert set(np.unique(patterns[name].n).tolist()) <= ({*range(n + 1)} if per_block else {0, n})
         kept = sum(int(mask.sum()) for mask in masks.values())
         assert kept <= (1 - sparsity) * sum(rows * columns for rows, columns in SHAPES.values()) + 1e-6
 
@@ -39,24 +41,23 @@ def test_as_much_stays_as_the_sparsity_allows():
 def test_floor_keeps_a_share_of_each_layer():
     random = np.random.default_rng(0)
     scores = {name: random.random(shape) * (1e-6 if name == "a" else 1) for name, shape in SHAPES.items()}
-    exists = {name: np.ones(shape, bool) for name, shape in SHAPES.items()}
     for floor, least in ((0.0, 1), (0.34, 6)):
-        _, patterns = choose_masks(scores, exists, dict.fromkeys(SHAPES, 1.0), 0.75, PruneOptions(floor=floor))
+        patterns = choose_masks(scores, LAYERS, Goal(0.75), PruneOptions(floor=floor)).patterns
         assert patterns["a"].kept.sum(axis=1).tolist() == [least]
 
 
 def test_padding_of_k_is_no_weight():
     scores = {"a": np.ones((16, 48))}
-    exists = {"a": np.tile(np.arange(16) < 13, (16, 3))}
-    masks, _ = choose_masks(scores, exists, {"a": 1.0}, 0.5, PruneOptions())
-    assert not (masks["a"] & ~exists["a"]).any()
+    exists = np.tile(np.arange(16) < 13, (16, 3))
+    masks = choose_masks(scores, {"a": Layer(exists)}, Goal(0.5), PruneOptions()).masks
+    assert not (masks["a"] & ~exists).any()
 
 
 def test_sparsity_that_cannot_be():
     with pytest.raises(PruneError) as caught:
         random_choice(0, 0.4)
     assert str(caught.value) == (
-        "sparsity must be at least 0.500, which 2:4 takes by itself, not 0.400; choose a larger N or a higher sparsity"
+        "sparsity must be at least 0.500, which N:M takes by itself, not 0.400; choose a larger N or a higher sparsity"
     )
     with pytest.raises(PruneError, match="sparsity must leave room for"):
         random_choice(0, 0.99)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crisp.prune import PruneError, nm
-from crisp.prune.nm import nm_mask
+from crisp.prune import PruneError
+from crisp.prune.nm import nm_mask, nm_ranks
 
 
 @given(group=st.sampled_from((2, 4, 8)), data=st.data(), seed=st.integers(0, 1000))
@@ -25,13 +25,11 @@ def test_first_of_equals_stays():
     assert nm_mask(np.array([[1.0, 3.0, 1.0, 1.0]]), 2, 4).tolist() == [[True, True, False, False]]
 
 
-def test_rows_are_chosen_alike_however_many_at_a_time(monkeypatch):
-    scores = np.random.default_rng(0).random((7, 24))
-    whole = nm_mask(scores, 2, 8)
-    monkeypatch.setattr(nm, "CHUNK", 50)
-    assert np.array_equal(nm_mask(scores, 2, 8), whole)
-    monkeypatch.setattr(nm, "CHUNK", 1)
-    assert np.array_equal(nm_mask(scores, 2, 8), whole)
+@given(group=st.sampled_from((2, 4, 8, 16)), seed=st.integers(0, 1000))
+def test_ranks_are_those_of_a_stable_sort(group, seed):
+    scores = np.random.default_rng(seed).integers(0, 6, size=(5, 3 * group))
+    order = np.argsort(-scores.reshape(5, 3, group), axis=2, kind="stable")
+    assert np.array_equal(nm_ranks(scores, group).reshape(5, 3, group), np.argsort(order, axis=2))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,217 @@
+"""Competition of rank-columns across layers: which layer gives how many, until the goal is reached.
+
+A rank-column's worth is what is lost with it for what it costs; the least worthy goes first, a layer's in ascending order. With s its
+salience, S that of all rank-columns of its layer that are as salient or more, itself included:
+
+- ``RAW``: s. The paper's (arXiv 2311.14272, algorithm 1): saliency as measured, comparable across layers as far as the loss is linear.
+- ``NORMALIZED``: s / (salience of the whole layer). Every layer has the same to lose.
+- ``PRODUCT``: log S - log(S - s). What goes next is what keeps the product over all layers of the kept share of their salience largest.
+  A network is a chain of layers, and what one has lost the next cannot give back; a layer's last rank-columns are worth more the fewer
+  they are, so that no layer collapses and none needs a floor. Source: ours; it is J. Nash's bargaining solution, Econometrica 18 (1950),
+  of layers that bargain for a budget.
+
+- ``UNIFORM``: its place in its layer, so that all layers lose the same share. No competition.
+
+What a rank-column costs is one, its weights, its multiplications, or the cycles that the machine's model predicts for it.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from crisp.arch import Pattern
+
+from .blocks import RankColumns
+from .errors import PruneError
+from .options import Price, Ranking
+from .selection import Goal, Layer
+
+__all__ = ["allocate"]
+
+#: A prediction that is so much below the budget in cycles is near enough, as a share of it.
+TOLERANCE = 0.003
+
+
+def allocate(
+    columns: Mapping[str, RankColumns],
+    layers: Mapping[str, Layer],
+    goal: Goal,
+    *,
+    ranking: Ranking,
+    price: Price,
+    floor: float,
+    block: int,
+    group: int,
+) -> dict[str, np.ndarray]:
+    """Decide what each layer keeps.
+
+    Parameters
+    ----------
+    columns : mapping
+        By layer: its rank-columns.
+    layers : mapping
+        By layer: what else is known of it.
+    goal : Goal
+        Where to arrive.
+    ranking : Ranking
+        What a rank-column is worth.
+    price : Price
+        What it costs.
+    floor : float
+        Share of each layer's rank-columns that stays in any case; one always does.
+    block, group : int
+        B and M.
+
+    Returns
+    -------
+    dict
+        By layer: N of each block, uint8 [block rows, block columns], with equal sums in all block rows.
+
+    Raises
+    ------
+    PruneError
+        When the goal asks for more than all layers can give, or for less than N:M takes by itself.
+    """
+    queue = Queue(columns, layers, ranking, price, floor)
+    total = sum(int(layer.exists.sum()) for layer in layers.values())
+    budget = int(total * (1 - goal.sparsity) + 1e-6)
+    offered = sum(int(column.weights.sum()) for column in columns.values())
+    if budget > offered and goal.cycles is None:
+        raise PruneError(
+            f"sparsity must be at least {1 - offered / total:.3f}, which N:M takes by itself, not {goal.sparsity:.3f}; "
+            f"choose a larger N or a higher sparsity"
+        )
+    left = offered - np.concatenate([[0], np.cumsum(queue.weights)])
+    if left[-1] > budget:
+        raise PruneError(
+            f"sparsity must leave room for {left[-1]} weights, which the layers keep in any case, but leaves it for {budget}; "
+            f"lower the sparsity or the floor"
+        )
+    removed = int(np.argmax(left <= budget))
+
+    def decide(removed: int) -> dict[str, np.ndarray]:
+        return {name: columns[name].n(kept) for name, kept in queue.kept(removed).items()}
+
+    if goal.cycles is None:
+        return decide(removed)
+    if goal.measure is None:
+        raise PruneError("a budget of cycles must come with a model of the machine; give `measure`")
+    measure, shapes = goal.measure, {name: (layer.exists.shape[0], layer.exists.shape[1]) for name, layer in layers.items()}
+
+    def cycles(removed: int) -> int:
+        return measure({name: Pattern(shapes[name], block, group, n) for name, n in decide(removed).items()})
+
+    return decide(search(cycles, queue, removed, goal.cycles))
+
+
+class Queue:
+    """Rank-columns of all layers in the order in which they go.
+
+    Parameters
+    ----------
+    columns, layers, ranking, price, floor
+        See `allocate`.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, RankColumns], layers: Mapping[str, Layer], ranking: Ranking, price: Price, floor: float
+    ) -> None:
+        self.names = list(columns)
+        self.lengths = [len(columns[name]) for name in self.names]
+        values, owners, weights, cycles = [], [], [], []
+        for number, name in enumerate(self.names):
+            column, layer = columns[name], layers[name]
+            gone = len(column) - max(1, round(floor * len(column)))  # at most
+            value = worth(column, ranking) / cost(column, layer, price)
+            # Where blocks at the edge have fewer weights, the value need not ascend where the salience does: make it.
+            values.append(np.maximum.accumulate(value)[:gone])
+            owners.append(np.full(gone, number))
+            weights.append(column.weights[:gone])
+            cycles.append(np.full(gone, column.steps * layer.step_cycles))
+        value, owner = np.concatenate(values), np.concatenate(owners)
+        order = np.lexsort((owner, value))  # stable: of one layer in ascending order
+        self.owners, self.weights, self.cycles = owner[order], np.concatenate(weights)[order], np.concatenate(cycles)[order]
+
+    def kept(self, removed: int) -> dict[str, int]:
+        """Return how many rank-columns each layer keeps when the first ``removed`` are gone."""
+        lost = np.bincount(self.owners[:removed], minlength=len(self.names))
+        return {name: length - int(count) for name, length, count in zip(self.names, self.lengths, lost, strict=True)}
+
+
+def worth(column: RankColumns, ranking: Ranking) -> np.ndarray:
+    """Return what each rank-column of a layer is worth, float64 [rank-columns]."""
+    salience = column.salience
+    match ranking:
+        case Ranking.RAW:
+            return salience
+        case Ranking.NORMALIZED:
+            return salience / max(float(salience.sum()), np.finfo(np.float64).tiny)
+        case Ranking.UNIFORM:
+            return (np.arange(len(column)) + 1) / len(column)
+        case Ranking.PRODUCT:
+            above = np.cumsum(salience[::-1])[::-1]  # its own and all that are as salient or more
+            share = np.divide(salience, above, out=np.zeros_like(salience), where=above > 0)
+            return np.minimum(-np.log1p(-np.minimum(share, 1 - 1e-16)), 1e9)
+
+
+def cost(column: RankColumns, layer: Layer, price: Price) -> np.ndarray:
+    """Return what each rank-column of a layer costs, float64 [rank-columns], more than 0."""
+    weights = np.maximum(column.weights, 1).astype(np.float64)
+    match price:
+        case Price.NONE:
+            return np.ones_like(weights)
+        case Price.WEIGHTS:
+            return weights
+        case Price.MACS:
+            return weights * layer.pixels
+        case Price.CYCLES:
+            return np.full_like(weights, max(column.steps * layer.step_cycles, 1e-9))
+
+
+def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int) -> int:
+    """Return how many rank-columns must go so that the network takes no more cycles than ``budget``: nearly the fewest.
+
+    Few predictions are made, since each takes time: between one that is too slow and one that is fast enough, the next is where the
+    predicted cost of what goes says that the budget is met.
+
+    Parameters
+    ----------
+    cycles : callable
+        Predicts the cycles of the network when so many rank-columns are gone; falls as they go, but for exceptions.
+    queue : Queue
+        What goes, in order.
+    fewest : int
+        What must go in any case.
+    budget : int
+        Cycles.
+
+    Raises
+    ------
+    PruneError
+        When they do not suffice even for what the layers keep in any case.
+    """
+    spent = np.concatenate([[0.0], np.cumsum(np.maximum(queue.cycles, 1e-9))])
+    low, low_cycles = fewest, cycles(fewest)
+    if low_cycles <= budget:
+        return low
+    high = len(queue.owners)
+    high_cycles = cycles(high)
+    if high_cycles > budget:
+        raise PruneError(f"cycles must leave room for {high_cycles}, which the network takes at least, not {budget}; allow more cycles")
+    is_halved = False
+    while high - low > 1 and budget - high_cycles > TOLERANCE * budget:
+        if is_halved:
+            middle = (low + high) // 2
+        else:
+            share = (low_cycles - budget * (1 - TOLERANCE / 2)) / max(low_cycles - high_cycles, 1)
+            middle = int(np.searchsorted(spent, spent[low] + share * (spent[high] - spent[low])))
+        middle = min(max(middle, low + 1), high - 1)
+        found = cycles(middle)
+        # Where interpolation does not halve what is left, halving does.
+        before = high - low
+        if found <= budget:
+            high, high_cycles = middle, found
+        else:
+            low, low_cycles = middle, found
+        is_halved = high - low > before // 2
+    return high
