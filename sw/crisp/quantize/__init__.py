@@ -1,13 +1,14 @@
 """From a float model to int8 with real scales: trace and fold, calibrate, quantize, export as ONNX."""
 
 from .activations import FUNCTIONS, Clamp
-from .calibrate import Affine, RangeMethod
+from .affine import Affine
+from .calibrate import RangeMethod
 from .errors import QuantizeError
 from .export import export_onnx
 from .graph import FloatGraph
 from .judge import FastNetwork, judge
 from .network import to_network
-from .quantize import (
+from .nodes import (
     QuantizedAdd,
     QuantizedAveragePool,
     QuantizedMaxPool,
@@ -16,10 +17,10 @@ from .quantize import (
     QuantizedPool,
     QuantizedProduct,
     QuantizedTable,
-    QuantizeOptions,
-    quantize,
 )
+from .quantize import QuantizeOptions, quantize
 from .trace import trace
+from .weights import WeightRange
 
 __all__ = [
     "FUNCTIONS",
@@ -38,6 +39,7 @@ __all__ = [
     "QuantizedProduct",
     "QuantizedTable",
     "RangeMethod",
+    "WeightRange",
     "export_onnx",
     "judge",
     "quantize",

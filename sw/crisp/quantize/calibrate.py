@@ -1,20 +1,20 @@
-"""Calibration: the range of values that each tensor of a network takes, as scale and zero point.
+"""Calibration: the range of values that each tensor of a network takes over some images, as scale and zero point.
 
-Asymmetric int8: ``real = scale * (integer - zero_point)``, integer in -128..127, and 0 is represented exactly, since padding and ReLU
-need it. Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-arXiv 1712.05877, section 2; percentile clipping after H. Wu et al., arXiv 2004.09602, section 4.
+Source: H. Wu et al., "Integer Quantization for Deep Learning Inference: Principles and Empirical Evaluation", arXiv 2004.09602, section 4
+(largest value and percentiles); for the least squared error see `crisp.quantize.histogram`.
 """
 
-import dataclasses
 import enum
 import statistics
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from .activations import Clamp
+from .affine import Affine, affine
 from .graph import FloatGraph, FloatMaxPool
+from .histogram import Histogram
 
 __all__ = ["Affine", "RangeMethod", "affine", "calibrate"]
 
@@ -24,31 +24,52 @@ class RangeMethod(enum.Enum):
 
     MIN_MAX = "min-max"  #: smallest and largest value of all images
     PERCENTILE = "percentile"  #: the percentiles of every batch, averaged: clips rare large values
+    MSE = "mse"  #: the range with the least mean squared error over all images
 
 
-@dataclasses.dataclass(frozen=True)
-class Affine:
-    """Meaning of the int8 values of a tensor: ``real = scale * (integer - zero_point)``."""
+class Observer(Protocol):
+    """Sees a tensor's values, batch after batch, and says its range."""
 
-    scale: float
-    zero_point: int
+    def add(self, values: np.ndarray) -> None:
+        """Look at float32 values."""
 
-    def levels(self, clamp: Clamp) -> tuple[int, int]:
-        """Return the smallest and the largest int8 value within ``clamp``."""
-        low, high = (np.clip(np.rint(limit / self.scale) + self.zero_point, -128, 127) for limit in (clamp.low, clamp.high))
-        return int(low), int(high)
+    def range(self) -> tuple[float, float]:
+        """Return the low and the high limit."""
 
 
-def affine(low: float, high: float) -> Affine:
-    """Return the scale, a float32 as ONNX has it, and zero point that map ``low`` to ``high``, widened to hold 0, to -128..127.
+class MinMax:
+    """Smallest and largest value."""
 
-    No scale is smaller than the least normal float32, below which scales have too few bits to represent a range.
-    """
-    low, high = min(float(low), 0.0), max(float(high), 0.0)
-    if not np.float32(high - low) > 0:
-        return Affine(1.0, 0)
-    scale = float(max(np.float32((high - low) / 255), np.finfo(np.float32).tiny))
-    return Affine(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
+    def __init__(self) -> None:
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, values: np.ndarray) -> None:
+        """Look at float32 values."""
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+
+    def range(self) -> tuple[float, float]:
+        """Return the low and the high limit."""
+        return self.low, self.high
+
+
+class Percentile:
+    """A percentile of the values of each batch and its mirror image, averaged over batches."""
+
+    def __init__(self, percentile: float) -> None:
+        self.rest = 1 - percentile / 100
+        self.lows: list[float] = []
+        self.highs: list[float] = []
+
+    def add(self, values: np.ndarray) -> None:
+        """Look at float32 values."""
+        count = min(int(self.rest * values.size), values.size - 1)  # values clipped on each side
+        partitioned = np.partition(values.ravel(), [count, values.size - 1 - count])
+        self.lows.append(float(partitioned[count]))
+        self.highs.append(float(partitioned[values.size - 1 - count]))
+
+    def range(self) -> tuple[float, float]:
+        """Return the low and the high limit."""
+        return statistics.fmean(self.lows), statistics.fmean(self.highs)
 
 
 def calibrate(graph: FloatGraph, batches: Iterable[torch.Tensor], method: RangeMethod, percentile: float) -> dict[str, Affine]:
@@ -61,7 +82,8 @@ def calibrate(graph: FloatGraph, batches: Iterable[torch.Tensor], method: RangeM
     batches : iterable of Tensor
         float32 [N, C, H, W]; at least one.
     method : RangeMethod
-        How ranges are found. The input always takes min-max: it is what it is.
+        How ranges are found. The input and the model's output always take min-max: the input is what it is, and of the output nothing
+        but the largest values matters.
     percentile : float
         For `RangeMethod.PERCENTILE`: the upper one, in percent; the lower one is 100 minus it.
 
@@ -70,26 +92,25 @@ def calibrate(graph: FloatGraph, batches: Iterable[torch.Tensor], method: RangeM
     dict
         By the name of the tensor.
     """
-    lows: dict[str, list[float]] = {}
-    highs: dict[str, list[float]] = {}
-    rest = 1 - percentile / 100
+    whole = (graph.input_name, graph.nodes[-1].name)
+    observers: dict[str, Observer] = {}
 
     def observe(name: str, value: torch.Tensor) -> None:
-        values = value.numpy().ravel()
-        if method is RangeMethod.PERCENTILE and name != graph.input_name:
-            count = min(int(rest * values.size), values.size - 1)  # values clipped on each side
-            partitioned = np.partition(values, [count, values.size - 1 - count])
-            low, high = partitioned[count], partitioned[values.size - 1 - count]
-        else:
-            low, high = values.min(), values.max()
-        lows.setdefault(name, []).append(float(low))
-        highs.setdefault(name, []).append(float(high))
+        if name not in observers:
+            observers[name] = MinMax() if name in whole else new_observer(method, percentile)
+        observers[name].add(value.numpy())
 
     for batch in batches:
         graph.run(batch, observe)
-    take_low, take_high = (statistics.fmean, statistics.fmean) if method is RangeMethod.PERCENTILE else (min, max)
-    tensors = {name: affine(take_low(lows[name]), take_high(highs[name])) for name in lows}
+    tensors = {name: affine(*observer.range()) for name, observer in observers.items()}
     for node in graph.nodes:
         if isinstance(node, FloatMaxPool):
             tensors[node.name] = tensors[node.inputs[0]]
     return tensors
+
+
+def new_observer(method: RangeMethod, percentile: float) -> Observer:
+    """Return what finds a range by ``method``."""
+    if method is RangeMethod.PERCENTILE:
+        return Percentile(percentile)
+    return Histogram() if method is RangeMethod.MSE else MinMax()

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from crisp.golden.convolution import Window
 
 from .activations import NO_CLAMP, RELU, Clamp
-from .calibrate import Affine
+from .affine import Affine
 from .errors import QuantizeError
-from .quantize import (
+from .nodes import (
     QuantizedAdd,
     QuantizedAveragePool,
     QuantizedMaxPool,

@@ -15,6 +15,13 @@ __all__ = ["INPUT", "FloatAdd", "FloatAveragePool", "FloatGraph", "FloatMaxPool"
 #: Name of the model's input.
 INPUT = "input"
 
+#: Called with the name of a tensor and its value.
+Observe = Callable[[str, torch.Tensor], None]
+
+
+def see_nothing(name: str, value: torch.Tensor) -> None:
+    """Do not look."""
+
 
 @dataclasses.dataclass(kw_only=True)
 class FloatOperation:
@@ -41,11 +48,15 @@ class FloatProduct(Clamped):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Compute [N, O, H', W'] from [N, C, H, W]."""
+        return self.clamp(self.linear(x))
+
+    def linear(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the sums, before their limits."""
         geometry, padding = self.convolution, self.convolution.padding
         if geometry.padding_end != padding:
             (above, below), (left, right) = geometry.borders
             x, padding = functional.pad(x, (left, right, above, below)), (0, 0)
-        return self.clamp(functional.conv2d(x, self.weight, self.bias, geometry.stride, padding, geometry.dilation, geometry.groups))
+        return functional.conv2d(x, self.weight, self.bias, geometry.stride, padding, geometry.dilation, geometry.groups)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -112,13 +123,22 @@ class FloatGraph:
     input_name: str = INPUT
 
     @torch.no_grad()
-    def run(self, x: torch.Tensor, observe: Callable[[str, torch.Tensor], None] = lambda name, value: None) -> torch.Tensor:
-        """Compute the model on float32 [N, C, H, W]; ``observe`` sees the input and every node's output."""
+    def run(self, x: torch.Tensor, observe: Observe = see_nothing, observe_sums: Observe = see_nothing) -> torch.Tensor:
+        """Compute the model on float32 [N, C, H, W].
+
+        ``observe`` sees the input and every node's output, ``observe_sums`` those of products before their limits.
+        """
         last_use = {name: number for number, node in enumerate(self.nodes) for name in node.inputs}
         values = {INPUT: x}
         observe(INPUT, x)
         for number, node in enumerate(self.nodes):
-            output = node(*(values[name] for name in node.inputs))
+            inputs = [values[name] for name in node.inputs]
+            if isinstance(node, FloatProduct):
+                sums = node.linear(*inputs)
+                observe_sums(node.name, sums)
+                output = node.clamp(sums)
+            else:
+                output = node(*inputs)
             observe(node.name, output)
             for name in set(node.inputs):  # what nobody needs any more leaves memory
                 if last_use[name] == number:

@@ -9,7 +9,7 @@ from crisp.golden.network import Network
 
 from .errors import QuantizeError
 from .export import export_onnx
-from .quantize import QuantizedModel, QuantizedProduct
+from .nodes import QuantizedModel, QuantizedProduct
 
 __all__ = ["to_network"]
 

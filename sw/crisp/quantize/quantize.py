@@ -5,7 +5,7 @@ tensor, biases int32 in units of input scale x weight scale.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,32 +13,27 @@ import torch
 from torch import nn
 
 from crisp.data import normalize
-from crisp.golden.convolution import Convolution, Window
 from crisp.progress import Report, silent
 
-from .activations import NO_CLAMP, Clamp
-from .calibrate import Affine, RangeMethod, calibrate
+from .affine import Affine
+from .bias import correct_biases
+from .calibrate import RangeMethod, calibrate
 from .errors import QuantizeError
-from .graph import FloatAdd, FloatAveragePool, FloatMaxPool, FloatNode, FloatPool, FloatProduct
+from .graph import FloatAdd, FloatAveragePool, FloatGraph, FloatMaxPool, FloatNode, FloatPool, FloatProduct
+from .nodes import (
+    QuantizedAdd,
+    QuantizedAveragePool,
+    QuantizedMaxPool,
+    QuantizedModel,
+    QuantizedNode,
+    QuantizedPool,
+    QuantizedProduct,
+    QuantizedTable,
+)
 from .trace import trace
+from .weights import WeightRange, weight_levels, weight_scales
 
-__all__ = [
-    "QuantizeOptions",
-    "QuantizedAdd",
-    "QuantizedAveragePool",
-    "QuantizedMaxPool",
-    "QuantizedModel",
-    "QuantizedNode",
-    "QuantizedPool",
-    "QuantizedProduct",
-    "QuantizedTable",
-    "quantize",
-]
-
-WEIGHT_MAX = 127
-
-#: Largest bias in int32 units. A channel whose weights are so small that its bias would exceed it gets a coarser weight scale.
-BIAS_MAX = 2**30
+__all__ = ["QuantizeOptions", "network_input", "quantize"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,119 +46,39 @@ class QuantizeOptions:
         How ranges of activations are found.
     percentile : float
         For `RangeMethod.PERCENTILE`, in percent: above 50, at most 100.
+    weight_range : WeightRange
+        How scales of weights are found.
+    bias_correction : bool
+        Whether what quantization moves each channel by on average goes into its bias.
+    correction_images : int
+        Calibration images that it is measured on, at most.
     batch : int
         Images of a calibration batch.
     """
 
     method: RangeMethod = RangeMethod.MIN_MAX
     percentile: float = 99.99
+    weight_range: WeightRange = WeightRange.LARGEST
+    bias_correction: bool = False
+    correction_images: int = 256
     batch: int = 100
 
     def __post_init__(self) -> None:
         if not 50 < self.percentile <= 100:
             raise QuantizeError(f"percentile must be above 50 and at most 100, not {self.percentile}")
-        if self.batch < 1:
-            raise QuantizeError(f"batch must be at least 1, not {self.batch}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedOperation:
-    """What every node has: its name, which is its output's, and the names of its inputs."""
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedProduct(QuantizedOperation):
-    """Convolution or linear layer in int8.
-
-    Parameters
-    ----------
-    weight : ndarray
-        int8 [O, C / groups, kh, kw].
-    weight_scale : ndarray
-        float64 [O].
-    bias : ndarray
-        int32 [O], in units of input scale x weight scale; the input's zero point is not in it.
-    convolution : Convolution
-        Geometry.
-    clamp : Clamp
-        Limits of the output, as reals: ReLU, ReLU6, ...
-    """
-
-    weight: np.ndarray
-    weight_scale: np.ndarray
-    bias: np.ndarray
-    convolution: Convolution
-    clamp: Clamp = NO_CLAMP
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedAdd(QuantizedOperation):
-    """Sum of two tensors, within limits."""
-
-    clamp: Clamp = NO_CLAMP
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedPool(QuantizedOperation):
-    """Mean of all pixels, of which there are ``pixels``, within limits."""
-
-    pixels: int
-    clamp: Clamp = NO_CLAMP
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedAveragePool(QuantizedOperation):
-    """Mean of each window, within limits; pixels outside the image are 0 and count."""
-
-    window: Window
-    clamp: Clamp = NO_CLAMP
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedMaxPool(QuantizedOperation):
-    """Largest pixel of each window; scale and zero point are the input's."""
-
-    window: Window
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedTable(QuantizedOperation):
-    """Function of every value by itself, named in `crisp.quantize.activations.FUNCTIONS`, within limits."""
-
-    function: str
-    clamp: Clamp = NO_CLAMP
-
-
-QuantizedNode = QuantizedProduct | QuantizedAdd | QuantizedPool | QuantizedAveragePool | QuantizedMaxPool | QuantizedTable
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantizedModel:
-    """A model in int8, still as convolutions with real scales.
-
-    Parameters
-    ----------
-    name : str
-        Name for reports.
-    nodes : list of QuantizedNode
-        In order; the last one's output is the model's.
-    tensors : dict
-        Scale and zero point of the input, ``"input"``, and of every node's output.
-    image : tuple of int, optional
-        Height, width and channels of the images that it was calibrated with.
-    """
-
-    name: str
-    nodes: list[QuantizedNode]
-    tensors: dict[str, Affine]
-    image: tuple[int, int, int] | None = None
+        for name in ("batch", "correction_images"):
+            if getattr(self, name) < 1:
+                raise QuantizeError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 def quantize(
-    model: nn.Module, images: np.ndarray, options: QuantizeOptions | None = None, *, name: str = "network", progress: Report = silent
+    model: nn.Module,
+    images: np.ndarray,
+    options: QuantizeOptions | None = None,
+    *,
+    ranges: Mapping[str, Affine] | None = None,
+    name: str = "network",
+    progress: Report = silent,
 ) -> QuantizedModel:
     """Quantize ``model`` to int8.
 
@@ -176,35 +91,75 @@ def quantize(
         [N, C, H, W]. A few hundred do.
     options : QuantizeOptions, optional
         Settings.
+    ranges : mapping, optional
+        Scale and zero point of the input and of every node's output, where they are known. Nothing is
+        calibrated then, and ``method`` is not used.
     name : str
         Name for reports.
     progress : callable
-        Called after every calibration batch.
+        Called after every calibration batch, and after every node whose bias is corrected.
 
     Raises
     ------
     QuantizeError
-        When there is no image, the model has an operation that is not supported, or a weight or activation is not finite.
+        When there is no image, the model has an operation that is not supported, a weight or activation is not finite, or ``ranges`` are
+        those of another model.
     """
     options = options or QuantizeOptions()
     if not len(images):
         raise QuantizeError("calibration must have at least one image, not none")
     sample = network_input(images[:1])
     graph = trace(model.eval(), sample)
+    if ranges is None:
+        tensors = find_ranges(graph, images, options, progress)
+    else:
+        tensors = check_ranges(graph, ranges)
+    nodes = [quantize_node(node, tensors[node.inputs[0]].scale, options.weight_range) for node in graph.nodes]
+    if options.bias_correction:
+        some = images[: options.correction_images]
+        nodes = correct_biases(graph, nodes, tensors, lambda: batches(some, options.batch), progress)
+    _, channels, height, width = sample.shape
+    return QuantizedModel(name=name, nodes=nodes, tensors=tensors, image=(height, width, channels))
+
+
+def find_ranges(graph: FloatGraph, images: np.ndarray, options: QuantizeOptions, progress: Report = silent) -> dict[str, Affine]:
+    """Return scale and zero point of every tensor, from images in either form.
+
+    Raises
+    ------
+    QuantizeError
+        When a value is not finite.
+    """
     total = -(-len(images) // options.batch)
 
-    def batches() -> Iterator[torch.Tensor]:
-        for number in range(total):
-            yield network_input(images[number * options.batch : (number + 1) * options.batch])
-            progress("calibrate", number + 1, total, "")
+    def told() -> Iterator[torch.Tensor]:
+        for number, batch in enumerate(batches(images, options.batch), 1):
+            yield batch
+            progress("calibrate", number, total, "")
 
-    tensors = calibrate(graph, batches(), options.method, options.percentile)
+    tensors = calibrate(graph, told(), options.method, options.percentile)
     for tensor, meaning in tensors.items():
         if not np.isfinite(meaning.scale):
             raise QuantizeError(f"{tensor}: values must be finite, not up to {meaning.scale * 255}; train the network again")
-    nodes = [quantize_node(node, tensors[node.inputs[0]].scale) for node in graph.nodes]
-    _, channels, height, width = sample.shape
-    return QuantizedModel(name=name, nodes=nodes, tensors=tensors, image=(height, width, channels))
+    return tensors
+
+
+def check_ranges(graph: FloatGraph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Return ``ranges``, which must be those of the graph's tensors and keep a maximum's scale."""
+    names = {graph.input_name, *(node.name for node in graph.nodes)}
+    if names != set(ranges):
+        differing = ", ".join(sorted(names ^ set(ranges)))
+        raise QuantizeError(f"ranges must be given for the input and every node of the model and for nothing else; look at {differing}")
+    for node in graph.nodes:
+        if isinstance(node, FloatMaxPool) and ranges[node.name] != ranges[node.inputs[0]]:
+            raise QuantizeError(f"{node.name}: the range of a maximum must be its input's, {ranges[node.inputs[0]]}")
+    return dict(ranges)
+
+
+def batches(images: np.ndarray, size: int) -> Iterator[torch.Tensor]:
+    """Yield the network's input, batch after batch."""
+    for start in range(0, len(images), size):
+        yield network_input(images[start : start + size])
 
 
 def network_input(images: np.ndarray) -> torch.Tensor:
@@ -212,11 +167,11 @@ def network_input(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(normalize(images) if images.dtype == np.uint8 else images)
 
 
-def quantize_node(node: FloatNode, input_scale: float) -> QuantizedNode:
+def quantize_node(node: FloatNode, input_scale: float, weight_range: WeightRange) -> QuantizedNode:
     """Quantize whatever a node has besides its inputs."""
     common: dict[str, Any] = {"name": node.name, "inputs": node.inputs}
     if isinstance(node, FloatProduct):
-        return quantize_product(node, input_scale)
+        return quantize_product(node, input_scale, weight_range)
     if isinstance(node, FloatAdd):
         return QuantizedAdd(**common, clamp=node.clamp)
     if isinstance(node, FloatPool):
@@ -228,24 +183,18 @@ def quantize_node(node: FloatNode, input_scale: float) -> QuantizedNode:
     return QuantizedTable(**common, function=node.function, clamp=node.clamp)
 
 
-def quantize_product(node: FloatProduct, input_scale: float) -> QuantizedProduct:
+def quantize_product(node: FloatProduct, input_scale: float, weight_range: WeightRange) -> QuantizedProduct:
     """Quantize the weights and the bias of a product."""
     bias = node.bias.double().numpy()
     if not (torch.isfinite(node.weight).all() and np.isfinite(bias).all()):
         raise QuantizeError(f"{node.name}: weights and biases must be finite; train the network again")
-    largest = node.weight.abs().amax(dim=(1, 2, 3)).double().numpy()
-    least = np.abs(bias) / (input_scale * BIAS_MAX)
-    scale = np.maximum(largest / WEIGHT_MAX, least).astype(np.float32).astype(np.float64)  # what ONNX can say
-    scale[scale == 0] = 1 / WEIGHT_MAX  # a channel without weights and bias: any scale does
-    # Channel by channel, since a linear layer of 100 million weights is large in float64.
-    levels = np.stack([np.rint(row.double().numpy() / unit).astype(np.int8) for row, unit in zip(node.weight, scale, strict=True)])
-    biases = np.rint(bias / (scale * input_scale)).astype(np.int32)
+    scale = weight_scales(node.weight, bias, input_scale, weight_range)
     return QuantizedProduct(
         name=node.name,
         inputs=node.inputs,
-        weight=levels,
+        weight=weight_levels(node.weight, scale),
         weight_scale=scale,
-        bias=biases,
+        bias=np.rint(bias / (scale * input_scale)).astype(np.int32),
         convolution=node.convolution,
         clamp=node.clamp,
     )
