@@ -36,9 +36,29 @@ def test_formulas(batches):
             Saliency.MAGNITUDE: weight,
             Saliency.TAYLOR: weight * np.abs(each.mean(axis=0)),
             Saliency.ABSOLUTE: weight * np.abs(each).mean(axis=0),
+            Saliency.FISHER: weight**2 * (each**2).mean(axis=0),
         }
         for kind, value in expected.items():
             assert np.allclose(measure_saliency(model, layers, batches, kind)[name], value, rtol=1e-4, atol=1e-9), kind
+
+
+def test_activation_saliency_is_the_energy_that_the_output_loses(batches):
+    """Without one of its inputs, the square of an output changes by the saliency of the weight between them, on average."""
+    model = small_net().eval()
+    layers = {"conv3": model.conv3, "fc": model.fc}
+    inputs: dict[str, list[torch.Tensor]] = {}
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(lambda _, given, name=name: inputs.setdefault(name, []).append(given[0]))
+    found = measure_saliency(model, layers, batches, Saliency.ACTIVATION)
+    seen = {name: torch.cat(given) for name, given in inputs.items()}
+    for channel in (0, 3, 7):
+        without = seen["fc"].clone()
+        without[:, channel] = 0
+        lost = (model.fc(seen["fc"]) - model.fc(without)).square().mean(dim=0)
+        assert np.allclose(found["fc"][:, channel], lost.detach().numpy(), rtol=1e-3, atol=1e-9)
+    energy = seen["conv3"].square().mean(dim=(0, 2, 3))
+    expected = model.conv3.weight.detach().square() * energy[None, :, None, None]
+    assert np.allclose(found["conv3"], expected.numpy(), rtol=1e-4)
 
 
 def test_floor_of_the_gradient(batches):
