@@ -56,13 +56,37 @@ def quantize_model(
     checkpoint: Annotated[Path, typer.Argument(help="Trained or pruned network.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")] = Path("model.onnx"),
     images: Annotated[int, typer.Option(help="Training images that ranges are taken from.")] = 512,
+    method: Annotated[str, typer.Option(help="Ranges of activations: min-max, percentile, or mse, the least squared error.")] = "min-max",
+    percentile: Annotated[float, typer.Option(help="The upper percentile of that method, in percent.")] = 99.99,
+    weight_range: Annotated[str, typer.Option(help="Scales of weights: largest, or mse, the least squared error.")] = "largest",
+    bias_correction: Annotated[bool, typer.Option("--bias-correction", help="Take what quantization moves channels by out again.")] = False,
+    aware: Annotated[int, typer.Option(help="Images to train the network on as int8 before, its zeros kept; 0: none.")] = 0,
+    aware_ranges: Annotated[str, typer.Option(help="Ranges in that training: fixed, average, or learnt.")] = "learnt",
+    aware_rate: Annotated[float, typer.Option(help="Peak learning rate of that training.")] = 0.0005,
+    judge: Annotated[int, typer.Option(help="Test images that float and int8 are compared on; 0: none.")] = 0,
     data: Data = "",
     seed: Seed = 1,
 ) -> None:
     """Quantize a network to int8 and export it as ONNX with QuantizeLinear and DequantizeLinear."""
-    from crisp.quantize.command import QuantizeFileOptions, quantize_file
+    from crisp.quantize import QuantizeOptions, RangeMethod, WeightRange
+    from crisp.quantize.command import QuantizeFileOptions, aware_options, choose, quantize_file
 
-    options = QuantizeFileOptions(checkpoint=checkpoint, output=output, images=images, data=data, seed=seed)
+    quantization = QuantizeOptions(
+        method=choose(RangeMethod, "method", method),
+        percentile=percentile,
+        weight_range=choose(WeightRange, "weight-range", weight_range),
+        bias_correction=bias_correction,
+    )
+    options = QuantizeFileOptions(
+        checkpoint=checkpoint,
+        output=output,
+        images=images,
+        quantization=quantization,
+        aware=aware_options(aware, aware_ranges, aware_rate, seed),
+        judge=judge,
+        data=data,
+        seed=seed,
+    )
     quantize_file(options, wide_console())
 
 

@@ -2,11 +2,12 @@
 
 from .activations import FUNCTIONS, Clamp
 from .affine import Affine
+from .aware import AwareModel, AwareOptions, RangeTraining, finetune_quantized
 from .calibrate import RangeMethod
 from .errors import QuantizeError
 from .export import export_onnx
 from .graph import FloatGraph
-from .judge import FastNetwork, judge
+from .judge import FastNetwork, answers, judge
 from .network import to_network
 from .nodes import (
     QuantizedAdd,
@@ -25,6 +26,8 @@ from .weights import WeightRange
 __all__ = [
     "FUNCTIONS",
     "Affine",
+    "AwareModel",
+    "AwareOptions",
     "Clamp",
     "FastNetwork",
     "FloatGraph",
@@ -39,8 +42,11 @@ __all__ = [
     "QuantizedProduct",
     "QuantizedTable",
     "RangeMethod",
+    "RangeTraining",
     "WeightRange",
+    "answers",
     "export_onnx",
+    "finetune_quantized",
     "judge",
     "quantize",
     "to_network",

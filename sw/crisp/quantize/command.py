@@ -1,23 +1,63 @@
 """``crisp quantize``: a trained or pruned checkpoint in, an ONNX file out."""
 
 import dataclasses
+import enum
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
-from crisp.data import Dataset, load_dataset
-from crisp.models import load_checkpoint
+from crisp.arch import Config, Pattern
+from crisp.data import Dataset, Images, load_dataset
+from crisp.models import load_checkpoint, logits
 from crisp.models.checkpoint import read_tensors
-from crisp.progress import draw_progress
+from crisp.progress import Report, draw_progress
 from crisp.prune.storage import load_pruned
 
+from .aware import AwareOptions, RangeTraining, finetune_quantized
 from .errors import QuantizeError
 from .export import export_onnx
+from .judge import answers
+from .network import to_network
+from .nodes import QuantizedModel
 from .quantize import QuantizeOptions, quantize
 
-__all__ = ["QuantizeFileOptions", "quantize_file"]
+__all__ = ["QuantizeFileOptions", "aware_options", "choose", "quantize_file"]
+
+Choice = TypeVar("Choice", bound=enum.Enum)
+
+
+def choose(kind: type[Choice], name: str, value: str) -> Choice:
+    """Return the choice of ``kind`` whose value is ``value``; ``name`` is that of the option.
+
+    Raises
+    ------
+    QuantizeError
+        When there is none.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise QuantizeError(f"{name} must be one of {', '.join(str(choice.value) for choice in kind)}, not {value!r}") from None
+
+
+def aware_options(images: int, ranges: str, learning_rate: float, seed: int) -> AwareOptions | None:
+    """Return settings of training for int8 on about ``images`` images; none for 0.
+
+    Raises
+    ------
+    QuantizeError
+        When a setting breaks a rule.
+    """
+    if images < 0:
+        raise QuantizeError(f"aware must not be negative, not {images}")
+    chosen = choose(RangeTraining, "aware-ranges", ranges)
+    options = AwareOptions(ranges=chosen, learning_rate=learning_rate, seed=seed)
+    return dataclasses.replace(options, steps=-(-images // options.batch)) if images else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +72,12 @@ class QuantizeFileOptions:
         ONNX file.
     images : int
         Training images of the network's classes that it is calibrated with.
+    quantization : QuantizeOptions
+        How.
+    aware : AwareOptions, optional
+        How it is trained for int8 before; none leaves it as it is.
+    judge : int
+        Test images of the network's classes that it is judged by, before and after; 0 does not judge.
     data : str
         Folder with the data; empty looks in the usual places.
     seed : int
@@ -41,12 +87,17 @@ class QuantizeFileOptions:
     checkpoint: Path
     output: Path
     images: int = 512
+    quantization: QuantizeOptions = dataclasses.field(default_factory=QuantizeOptions)
+    aware: AwareOptions | None = None
+    judge: int = 0
     data: str = ""
     seed: int = 1
 
     def __post_init__(self) -> None:
         if self.images < 1:
             raise QuantizeError(f"images must be at least 1, not {self.images}")
+        if self.judge < 0:
+            raise QuantizeError(f"judge must not be negative, not {self.judge}")
 
 
 def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Dataset | None = None) -> None:
@@ -67,21 +118,26 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
         When the checkpoint is damaged, or of no known network.
     DataError
         When there are no images.
+    QuantizeError
+        When the images are not for this network, or it cannot be quantized.
     """
     torch.set_num_threads(1)
     _, metadata = read_tensors(options.checkpoint)
     block = group = None
+    patterns: Mapping[str, Pattern] = {}
     dataset = dataset or load_dataset(options.data or None, tell=console.print)
-    training = dataset.training_and_validation()[0]
+    training, test = dataset.training_and_validation()[0], dataset.test
     if "history" in metadata:  # only pruned networks have one
         pruned = load_pruned(options.checkpoint)
-        model, block, group = pruned.model, pruned.options.block, pruned.options.group
-        training = training.select(pruned.classes)
+        model, patterns, block, group = pruned.model, pruned.patterns, pruned.options.block, pruned.options.group
+        training, test = training.select(pruned.classes), test.select(pruned.classes)
     else:
         model, _ = load_checkpoint(options.checkpoint)
-    chosen = training.take(np.random.default_rng(options.seed).permutation(len(training))[: options.images]).inputs()
+    order = np.random.default_rng(options.seed).permutation(len(training))
+    calibration = training.take(order[: options.images]).inputs()
     with draw_progress(console) as progress:
-        quantized = quantize(model, chosen, QuantizeOptions(), name=options.checkpoint.stem, progress=progress)
+        quantized = make_int8(model, training, calibration, patterns, options, progress)
+        verdict = tell(model, quantized, test.take(some(len(test), options)), progress) if options.judge else ""
     data = export_onnx(quantized, block=block, group=group)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = options.output.with_name(f".{options.output.name}.part")
@@ -89,3 +145,37 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     temporary.replace(options.output)
     pattern = "dense" if block is None else f"pruned in blocks of {block}, M = {group}"
     console.print(f"{options.output}: {len(quantized.nodes)} operations, {len(data):,} bytes, {pattern}")
+    if verdict:
+        console.print(verdict)
+
+
+def make_int8(
+    model: nn.Module,
+    training: Images,
+    calibration: np.ndarray,
+    patterns: Mapping[str, Pattern],
+    options: QuantizeFileOptions,
+    progress: Report,
+) -> QuantizedModel:
+    """Quantize a model, trained for it where that is asked for."""
+    ranges = None
+    if options.aware is not None:
+        result = finetune_quantized(model, training, options.aware, quantization=options.quantization, patterns=patterns, progress=progress)
+        model, ranges = result.model, result.ranges
+    return quantize(model, calibration, options.quantization, ranges=ranges, name=options.checkpoint.stem, progress=progress)
+
+
+def some(count: int, options: QuantizeFileOptions) -> np.ndarray:
+    """Return which of ``count`` test images judge: all of them in order, or as many as asked for, drawn by the seed."""
+    if options.judge >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(options.seed).permutation(count)[: options.judge])
+
+
+def tell(model: nn.Module, quantized: QuantizedModel, test: Images, progress: Report) -> str:
+    """Return how many test images the float model and the int8 model name rightly."""
+    before, after = logits(model, test).argmax(axis=1), answers(to_network(quantized, Config()), test, progress)
+    return (
+        f"of {len(test):,} test images the float model names {np.mean(before == test.labels):.2%} rightly, "
+        f"int8 {np.mean(after == test.labels):.2%}; {np.mean(before == after):.2%} have the same answer"
+    )

@@ -40,11 +40,16 @@ class Clamped(FloatOperation):
 
 @dataclasses.dataclass(kw_only=True)
 class FloatProduct(Clamped):
-    """Convolution or linear layer: float32 weights [O, C / groups, kh, kw], bias [O]."""
+    """Convolution or linear layer: float32 weights [O, C / groups, kh, kw], bias [O].
+
+    ``layer`` is the module that they come from, and ``norms`` are the batch norms that are folded into them, in order.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor
     convolution: Convolution
+    layer: str = ""
+    norms: tuple[str, ...] = ()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Compute [N, O, H', W'] from [N, C, H, W]."""

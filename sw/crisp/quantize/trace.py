@@ -1,8 +1,4 @@
-"""From a model to a graph: torch.fx follows it, batch norm is folded, and what is done to a value is fused into what makes it.
-
-Folding: ``gamma * (w * x - mean) / sqrt(var + eps) + beta`` is a convolution with weights ``w * gamma / sqrt(var + eps)`` and bias
-``beta - mean * gamma / sqrt(var + eps)``. Source: B. Jacob et al., arXiv 1712.05877, section 3.2.
-"""
+"""From a model to a graph: torch.fx follows it, batch norm is folded, and what is done to a value is fused into what makes it."""
 
 import math
 import operator
@@ -18,6 +14,7 @@ from crisp.golden.convolution import Convolution, Window
 
 from .activations import IDENTITY, RELU, RELU6, Clamp
 from .errors import QuantizeError
+from .fold import fold, has_statistics
 from .graph import INPUT, Clamped, FloatAdd, FloatAveragePool, FloatGraph, FloatMaxPool, FloatNode, FloatPool, FloatProduct, FloatTable
 
 __all__ = ["trace"]
@@ -272,25 +269,24 @@ class Translator:
         geometry: Convolution,
         image: tuple[int, ...] | None = None,
     ) -> None:
-        """Add a product with a copy of its weights, since batch norm will change them."""
+        """Add a product with a copy of its weights."""
         weight = weight.detach().clone()
         bias = torch.zeros(len(weight)) if bias is None else bias.detach().clone()
-        made = FloatProduct(name=self.name(node), inputs=(self.source(node),), weight=weight, bias=bias, convolution=geometry)
+        made = FloatProduct(
+            name=self.name(node), inputs=(self.source(node),), weight=weight, bias=bias, convolution=geometry, layer=str(node.target)
+        )
         self.emit(node, made, image)
 
     def batch_norm(self, node: fx.Node) -> None:
         """Fold a batch norm into the convolution before it."""
         module, product = self.module(node, nn.BatchNorm2d), self.last(node)
         plain = isinstance(product, FloatProduct) and product.clamp == Clamp()
-        if not isinstance(product, FloatProduct) or not plain or module.running_var is None or module.running_mean is None:
+        if not isinstance(product, FloatProduct) or not plain or not has_statistics(module):
             self.reject(node, "a batch norm must have statistics and follow a convolution that nothing else uses")
             return
-        factor = torch.rsqrt(module.running_var + module.eps)
-        offset = -module.running_mean * factor
-        if module.affine:
-            factor, offset = module.weight.detach() * factor, module.weight.detach() * offset + module.bias.detach()
-        product.weight *= factor[:, None, None, None]
-        product.bias = product.bias * factor + offset
+        with torch.no_grad():
+            product.weight, product.bias = fold(product.weight, product.bias, module)
+        product.norms += (str(node.target),)
         self.merge(node, product.name)
 
     def clamp(self, node: fx.Node, clamp: Clamp) -> None:

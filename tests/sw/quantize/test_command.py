@@ -1,0 +1,105 @@
+"""`crisp quantize` with its options, on a checkpoint of random weights, dense and pruned."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tests.sw.small import striped_dataset
+from typer.testing import CliRunner
+
+from crisp.arch import Config
+from crisp.cli import app
+from crisp.compile import import_onnx
+from crisp.models import resnet20, save_checkpoint
+from crisp.prune import PruneOptions, prune
+from crisp.prune.storage import load_pruned, save_pruned
+from crisp.quantize import AwareOptions, QuantizeError, QuantizeOptions, RangeMethod, RangeTraining, WeightRange
+from crisp.quantize.command import QuantizeFileOptions, aware_options, quantize_file
+
+DATA = striped_dataset(side=28)
+ALL = QuantizeOptions(method=RangeMethod.MSE, weight_range=WeightRange.MSE, bias_correction=True)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    save_checkpoint(folder / "dense.safetensors", resnet20(num_classes=4), {"architecture": "resnet20", "num_classes": "4"})
+    options = PruneOptions(iterations=1, iteration_images=0, final_images=32, saliency_images=16, batch=16)
+    save_pruned(folder / "pruned.safetensors", prune(resnet20(num_classes=4), DATA, [0, 2, 3], options))
+    return folder
+
+
+def run(checkpoints, name, output, **options):
+    """Quantize; return the ONNX file and what was printed."""
+    console = Console(file=io.StringIO(), width=200)
+    settings = QuantizeFileOptions(checkpoint=checkpoints / f"{name}.safetensors", output=output, images=20, **options)
+    quantize_file(settings, console, dataset=DATA)
+    return output.read_bytes(), console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["dense", "pruned"])
+def test_options_make_other_files_and_keep_the_zeros(checkpoints, name, tmp_path):
+    aware = AwareOptions(steps=2, batch=16, calibration_images=16)
+    files = {
+        key: run(checkpoints, name, tmp_path / f"{key}.onnx", **options)[0]
+        for key, options in {
+            "plain": {},
+            "again": {},
+            "best": {"quantization": ALL},
+            "aware": {"aware": aware, "quantization": ALL},
+        }.items()
+    }
+    assert files["plain"] == files["again"]
+    assert len(set(files.values())) == 3
+    for key, data in files.items():
+        products = import_onnx(data, Config()).products
+        assert len(products) == 22, key
+        density = np.mean([product.layer.packed.pattern.density for product in products])
+        assert density == 1 if name == "dense" else density < 0.35
+    if name == "pruned":
+        weights = load_pruned(checkpoints / "pruned.safetensors").model.state_dict()
+        for product in import_onnx(files["aware"], Config()).products:
+            kept = int((weights[f"{product.name}.weight"] != 0).sum())
+            assert np.count_nonzero(product.layer.packed.values) <= kept
+
+
+def test_accuracies_are_told(checkpoints, tmp_path):
+    _, printed = run(checkpoints, "dense", tmp_path / "a.onnx", judge=10)
+    found = re.search(r"of 10 test images the float model names (\S+)% rightly, int8 (\S+)%; (\S+)% have the same answer", printed)
+    assert found is not None
+    assert all(0 <= float(share) <= 100 for share in found.groups())
+    assert float(found[3]) > 50
+    _, printed = run(checkpoints, "pruned", tmp_path / "b.onnx", judge=1000)
+    assert "of 45 test images" in printed  # those of three classes of four
+
+
+def test_command_line(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr("crisp.quantize.command.load_dataset", lambda *arguments, **options: DATA)
+    target = tmp_path / "net.onnx"
+    arguments = ["quantize", str(checkpoints / "pruned.safetensors"), "-o", str(target), "--images", "20", "--judge", "10"]
+    options = ["--method", "mse", "--weight-range", "mse", "--bias-correction", "--aware", "70", "--aware-ranges", "average"]
+    result = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "pruned in blocks of 16, M = 4" in result.output
+    assert len(import_onnx(target, Config()).products) == 22
+    for option, value, message in (
+        ("--method", "max", "method must be one of min-max, percentile, mse, not 'max'"),
+        ("--weight-range", "all", "weight-range must be one of largest, mse, not 'all'"),
+        ("--aware-ranges", "any", "aware-ranges must be one of fixed, average, learnt, not 'any'"),
+        ("--aware", "-1", "aware must not be negative, not -1"),
+        ("--judge", "-1", "judge must not be negative, not -1"),
+        ("--percentile", "30", "percentile must be above 50 and at most 100, not 30.0"),
+        ("--aware-rate", "0", "learning_rate must be above 0 and finite, not 0.0"),
+    ):
+        with pytest.raises(QuantizeError) as caught:
+            CliRunner().invoke(app, [*arguments, option, value], catch_exceptions=False)
+        assert str(caught.value) == message
+
+
+def test_images_of_training_are_steps():
+    assert aware_options(0, "learnt", 0.1, 1) is None
+    assert aware_options(1000, "fixed", 0.1, 7) == AwareOptions(steps=16, ranges=RangeTraining.FIXED, learning_rate=0.1, seed=7)
