@@ -31,6 +31,9 @@ __all__ = ["allocate"]
 #: A prediction that is so much below the budget in cycles is near enough, as a share of it.
 TOLERANCE = 0.003
 
+#: What costs no cycles is taken to cost so many, so that it still has an order.
+LEAST_CYCLES = 1e-3
+
 
 def allocate(
     columns: Mapping[str, RankColumns],
@@ -72,7 +75,7 @@ def allocate(
     PruneError
         When the goal asks for more than all layers can give, or for less than N:M takes by itself.
     """
-    queue = Queue(columns, layers, ranking, price, floor)
+    queue = Queue(columns, layers, ranking, price, floor, block // group)
     total = sum(int(layer.exists.sum()) for layer in layers.values())
     budget = int(total * (1 - goal.sparsity) + 1e-6)
     offered = sum(int(column.weights.sum()) for column in columns.values())
@@ -111,10 +114,18 @@ class Queue:
     ----------
     columns, layers, ranking, price, floor
         See `allocate`.
+    block_groups : int
+        Groups of a row of a block: B / M.
     """
 
     def __init__(
-        self, columns: Mapping[str, RankColumns], layers: Mapping[str, Layer], ranking: Ranking, price: Price, floor: float
+        self,
+        columns: Mapping[str, RankColumns],
+        layers: Mapping[str, Layer],
+        ranking: Ranking,
+        price: Price,
+        floor: float,
+        block_groups: int,
     ) -> None:
         self.names = list(columns)
         self.lengths = [len(columns[name]) for name in self.names]
@@ -122,12 +133,13 @@ class Queue:
         for number, name in enumerate(self.names):
             column, layer = columns[name], layers[name]
             gone = len(column) - max(1, round(floor * len(column)))  # at most
-            value = worth(column, ranking) / cost(column, layer, price)
+            spent = cycle_cost(column, layer, block_groups)
+            value = worth(column, ranking) / (spent if price is Price.CYCLES else cost(column, layer, price))
             # Where blocks at the edge have fewer weights, the value need not ascend where the salience does: make it.
             values.append(np.maximum.accumulate(value)[:gone])
             owners.append(np.full(gone, number))
             weights.append(column.weights[:gone])
-            cycles.append(np.full(gone, column.steps * layer.step_cycles))
+            cycles.append(spent[:gone])
         value, owner = np.concatenate(values), np.concatenate(owners)
         order = np.lexsort((owner, value))  # stable: of one layer in ascending order
         self.owners, self.weights, self.cycles = owner[order], np.concatenate(weights)[order], np.concatenate(cycles)[order]
@@ -162,10 +174,20 @@ def cost(column: RankColumns, layer: Layer, price: Price) -> np.ndarray:
             return np.ones_like(weights)
         case Price.WEIGHTS:
             return weights
-        case Price.MACS:
+        case _:
             return weights * layer.pixels
-        case Price.CYCLES:
-            return np.full_like(weights, max(column.steps * layer.step_cycles, 1e-9))
+
+
+def cycle_cost(column: RankColumns, layer: Layer, block_groups: int) -> np.ndarray:
+    """Return the cycles that each rank-column of a layer costs, float64 [rank-columns], more than 0.
+
+    They differ: below some number of steps a layer waits for its windows or its results anyhow, and more steps cost nothing.
+    """
+    if layer.cycles is None:
+        return cost(column, layer, Price.MACS)
+    kept = np.arange(len(column), -1, -1)  # before each leaves, and when all are gone
+    cycles = layer.cycles(kept * float(column.steps * block_groups))
+    return np.maximum(-np.diff(np.minimum.accumulate(cycles)), LEAST_CYCLES)
 
 
 def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int) -> int:
@@ -190,7 +212,7 @@ def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int)
     PruneError
         When they do not suffice even for what the layers keep in any case.
     """
-    spent = np.concatenate([[0.0], np.cumsum(np.maximum(queue.cycles, 1e-9))])
+    spent = np.concatenate([[0.0], np.cumsum(queue.cycles)])
     low, low_cycles = fewest, cycles(fewest)
     if low_cycles <= budget:
         return low

@@ -26,13 +26,14 @@ class Layer:
         bool [O, K] in the contract's order, false where K is padding.
     pixels : int
         Output pixels of an image: what each weight is used for.
-    step_cycles : float
-        Predicted cycles that one more step costs on the machine: N + 1 in one block of every block row. 0 where no machine is asked.
+    cycles : callable, optional
+        Predicts, without a compiler, the cycles of the layer on the machine from the steps of its row tiles, both arrays; see
+        `crisp.prune.cycles`. Without it cycles follow multiplications.
     """
 
     exists: np.ndarray
     pixels: int = 1
-    step_cycles: float = 0.0
+    cycles: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

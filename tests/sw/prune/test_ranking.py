@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -7,9 +8,20 @@ from hypothesis import strategies as st
 
 from crisp.prune import Goal, Layer, Price, PruneError, Ranking
 from crisp.prune.blocks import RankColumns
-from crisp.prune.ranking import allocate
+from crisp.prune.ranking import LEAST_CYCLES, allocate
 
 BLOCK, GROUP = 16, 4
+
+
+@dataclasses.dataclass
+class Curve:
+    """Cycles of a layer: a price for each step, beyond some that are free."""
+
+    price: float
+    free: float
+
+    def __call__(self, steps):
+        return 100 + self.price * np.maximum(steps - self.free, 0)
 
 
 def random_layers(random, steps, n=4):
@@ -17,7 +29,7 @@ def random_layers(random, steps, n=4):
     layers, columns = {}, {}
     for number in range(3):
         shape = (int(random.integers(1, 60)), int(random.integers(1, 20)) * GROUP)
-        layers[f"layer{number}"] = Layer(np.ones(shape, bool), int(random.integers(1, 100)), float(random.integers(1, 50)))
+        layers[f"layer{number}"] = Layer(np.ones(shape, bool), int(random.integers(1, 100)), Curve(*random.integers(1, 50, size=2)))
         scores = random.exponential(size=shape) * 10.0 ** random.integers(-2, 3)
         columns[f"layer{number}"] = RankColumns.measure(scores, np.ones(shape, bool), block=BLOCK, group=GROUP, n=n, steps=steps)
     return layers, columns
@@ -30,6 +42,7 @@ def brute_force(layers, columns, done, ranking, price, least):
 
     def value(name):
         column, layer, next_one = columns[name], layers[name], len(columns[name]) - left[name]
+        each = column.steps * BLOCK // GROUP
         salience, kept = column.salience[next_one], column.salience[next_one:].sum()
         worth = {
             Ranking.RAW: salience,
@@ -41,7 +54,7 @@ def brute_force(layers, columns, done, ranking, price, least):
             Price.NONE: 1,
             Price.WEIGHTS: column.weights[next_one],
             Price.MACS: column.weights[next_one] * layer.pixels,
-            Price.CYCLES: column.steps * layer.step_cycles,
+            Price.CYCLES: max(float(layer.cycles(each * left[name]) - layer.cycles(each * (left[name] - 1))), LEAST_CYCLES),
         }[price]
         return max(worst[name], worth / cost)
 
@@ -92,22 +105,25 @@ def test_budget_of_cycles_is_met_and_used(seed, share, sparsity, ranking):
 
     def measure(patterns):
         asked.append(patterns)
-        return 1000 + round(sum(layers[name].step_cycles * float(pattern.n.sum(axis=1)[0]) ** 1.1 for name, pattern in patterns.items()))
+        return 1000 + round(sum(taken(name, float(pattern.n.sum(axis=1)[0])) for name, pattern in patterns.items()))
+
+    def taken(name, steps):
+        return float(layers[name].cycles(np.asarray(4 * steps**1.1)))
 
     def steps(chosen):
         return {name: int(n.sum(axis=1)[0]) for name, n in chosen.items()}
 
-    dense = 1000 + sum(layer.step_cycles * (4 * columns[name].columns) ** 1.1 for name, layer in layers.items())
-    least = 1000 + sum(layer.step_cycles for layer in layers.values())
+    dense = 1000 + sum(taken(name, 4 * columns[name].columns) for name in layers)
+    least = 1000 + sum(taken(name, 1) for name in layers)
     budget = int(least + share * (dense - least)) + 1
     arguments = {"ranking": ranking, "price": Price.CYCLES, "floor": 0.0, "block": BLOCK, "group": GROUP}
     chosen = allocate(columns, layers, Goal(sparsity, budget, measure), **arguments)
-    spent = 1000 + round(sum(layers[name].step_cycles * count**1.1 for name, count in steps(chosen).items()))
+    spent = 1000 + round(sum(taken(name, count) for name, count in steps(chosen).items()))
     assert spent <= budget
     assert len(asked) <= 20
     by_sparsity = steps(allocate(columns, layers, Goal(sparsity), **arguments))
     assert all(count <= by_sparsity[name] for name, count in steps(chosen).items())
-    largest = max(1.1 * layer.step_cycles * (4 * columns[name].columns) ** 0.1 for name, layer in layers.items())
+    largest = max(1.1 * 4 * layer.cycles.price * (4 * columns[name].columns) ** 0.1 for name, layer in layers.items())
     assert spent >= budget * 0.995 - 2 * largest or steps(chosen) == by_sparsity
 
 
