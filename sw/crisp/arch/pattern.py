@@ -106,13 +106,21 @@ class Pattern:
         padded = np.zeros((blank.block_rows * block, blank.block_columns * blank.block_groups), counts.dtype)
         padded[: counts.shape[0], : counts.shape[1]] = counts
         n = padded.reshape(blank.block_rows, block, blank.block_columns, blank.block_groups).max(axis=(1, 3))
+        return cls.level(n, weights.shape, block, group)
+
+    @classmethod
+    def level(cls, n: np.ndarray, shape: tuple[int, int], block: int, group: int) -> Self:
+        """Return the uniform pattern that has at least ``n`` in every block: rows with fewer steps raise the N of their first blocks."""
+        n = n.astype(np.int64)
         missing = max(1, n.sum(axis=1).max()) - n.sum(axis=1)
         for row, need in enumerate(missing):
-            for column in range(blank.block_columns):
+            for column in range(n.shape[1]):
+                if need == 0:
+                    break
                 raised = min(group - n[row, column], need)
                 n[row, column] += raised
                 need -= raised
-        return cls(weights.shape, block, group, n.astype(np.uint8))
+        return cls(shape, block, group, n)
 
     @property
     def block_rows(self) -> int:

@@ -12,7 +12,7 @@ from .errors import CompileError
 from .graph import Graph
 from .graph import Node as GraphNode
 
-__all__ = ["emit"]
+__all__ = ["emit", "worthwhile"]
 
 #: Smallest block of layers whose model says none.
 DEFAULT_BLOCK = 16
@@ -145,9 +145,9 @@ class Emitter:
     def pattern(self, matrix: np.ndarray, *, sparse: bool) -> Pattern:
         """Return the pattern of a layer's weights: dense where another one would save next to nothing."""
         group = self.config.group_size
-        dense = Pattern.dense(matrix.shape, self.block, group)
-        found = Pattern.infer(matrix, self.block, group) if sparse else dense
-        return found if found.row_steps.max() < SPARSE_STEPS * dense.row_steps.max() else dense
+        if not sparse:
+            return Pattern.dense(matrix.shape, self.block, group)
+        return worthwhile(Pattern.infer(matrix, self.block, group))
 
     def add(self, node: GraphNode) -> Add:
         """Return a sum."""
@@ -202,3 +202,9 @@ class Emitter:
     def table(self, node: GraphNode) -> Table:
         """Return a function of every value."""
         return Table(name=node.name, inputs=self.inputs(node), table=node.attributes["table"])
+
+
+def worthwhile(found: Pattern) -> Pattern:
+    """Return a pattern, or the dense one where ``found`` saves next to nothing."""
+    dense = Pattern.dense(found.shape, found.block, found.group)
+    return found if found.row_steps.max() < SPARSE_STEPS * dense.row_steps.max() else dense
