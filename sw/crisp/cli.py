@@ -196,6 +196,23 @@ def layers(
 
 
 @app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(help="Experiment file, TOML; see docs/experiments.md and examples/experiments.")],
+    jobs: Annotated[int, typer.Option(help="Processes, of one thread each; others may be started beside them.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="Only runs that fit, such as method=crisp*; may be repeated.")] = None,
+    list_only: Annotated[bool, typer.Option("--list", help="Only tell what is done, what is left, and how long that takes.")] = False,
+    limit_seconds: Annotated[float, typer.Option(help="After so long begin no new run; 0 is no limit.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Folder for records and pictures; default is the experiment's, below build.")] = None,
+) -> None:
+    """Prune networks in many ways and compare them, as a file says. Interrupted, it goes on where it stopped."""
+    from crisp.experiment import ExperimentOptions, run_experiment
+
+    filters = [word for text in only or () for word in words(text)]
+    options = ExperimentOptions(file=file, jobs=jobs, only=filters, listed=list_only, limit_seconds=limit_seconds, output=output)
+    run_experiment(options, wide_console())
+
+
+@app.command()
 def bench(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results"),
     only: Annotated[str, typer.Option(help="Run only these, separated by commas: see the list that a wrong name prints.")] = "",

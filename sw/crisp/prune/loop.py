@@ -21,13 +21,13 @@ from crisp.progress import Report, silent
 
 from .errors import PruneError
 from .finetune import Trainer
-from .layers import mask_from_matrix, output_pixels, prunable_layers, weight_matrix
+from .layers import mask_from_matrix, prunable_layers, weight_matrix
 from .masks import choose_masks
 from .options import PruneOptions
 from .saliency import measure_saliency
-from .schedule import plan_goals
-from .selection import Layer, Selector
+from .selection import Selector
 from .ste import dense_weight, hide, reveal, seen_weight
+from .survey import survey
 
 __all__ = ["Iteration", "PrunedModel", "prune"]
 
@@ -139,16 +139,15 @@ def prune(
         parameter.requires_grad_(True)
     image = torch.from_numpy(training.take(slice(1)).inputs())
     layers = prunable_layers(pruned, options.keep_dense, image)
-    exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
-    pixels = output_pixels(pruned, layers, image)
-    facts = {name: Layer(exists[name], pixels[name]) for name in layers}
+    facts, goals = survey(pruned, layers, image, options)
+    exists = {name: fact.exists for name, fact in facts.items()}
     random = np.random.default_rng(options.seed)
     dense_accuracy = accuracy(pruned, validation)
     trainer = Trainer(pruned, training, options)
     masks: dict[str, np.ndarray] = {}
     patterns: dict[str, Pattern] = {}
     history = []
-    for number, goal in enumerate(plan_goals(options), 1):
+    for number, goal in enumerate(goals, 1):
         started = time.monotonic()
         last, stage = number == options.iterations, f"prune {number}/{options.iterations}"
         scores = measure(pruned, layers, trainer, options)

@@ -1,0 +1,20 @@
+"""Experiments: many networks pruned in many ways, from a file; what is done is kept, and what came out is compared."""
+
+from .command import ExperimentOptions, run_experiment
+from .errors import ExperimentError
+from .file import Experiment, load_experiment
+from .grid import Run, expand, filter_runs
+from .methods import METHODS, Method
+
+__all__ = [
+    "METHODS",
+    "Experiment",
+    "ExperimentError",
+    "ExperimentOptions",
+    "Method",
+    "Run",
+    "expand",
+    "filter_runs",
+    "load_experiment",
+    "run_experiment",
+]

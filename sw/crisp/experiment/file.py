@@ -1,0 +1,392 @@
+"""Experiment files: TOML in, frozen settings out, every key checked before anything is trained."""
+
+import dataclasses
+import itertools
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from crisp.arch import Config, ConfigError
+from crisp.models import ARCHITECTURES
+from crisp.prune import PruneError, PruneOptions
+
+from .errors import ExperimentError
+from .fields import Fields, nearest
+from .levels import Level, LevelKind
+from .methods import DENSE, Method, find_method
+
+__all__ = ["ClassSets", "DataChoice", "Experiment", "Grid", "MethodChoice", "NetworkChoice", "load_experiment", "read_experiment"]
+
+#: Settings that the grid decides, so that no table of options may.
+DECIDED = ("sparsity", "cycles", "config", "seed")
+SPLITS = ("validation", "test")
+
+#: Keys of a grid that list levels, and what such a level counts.
+LEVELS = {"sparsities": LevelKind.SPARSITY, "cycles": LevelKind.CYCLES, "cycles_of_sparsity": LevelKind.UNIFORM}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataChoice:
+    """Which images.
+
+    Parameters
+    ----------
+    source, size, channels, labels
+        As `crisp.data.load_dataset` takes them; an empty source looks in the usual places.
+    train_images, test_images : int
+        Use only so many, drawn by a fixed seed; 0 for all.
+    """
+
+    source: str = ""
+    size: int = 224
+    channels: int = 3
+    labels: str = "fine"
+    train_images: int = 0
+    test_images: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    """A network, and where its weights come from.
+
+    Parameters
+    ----------
+    name : str
+        What records call it.
+    architecture : str
+        One of `crisp.models.ARCHITECTURES`.
+    width : float
+        Factor of its channels.
+    checkpoint : str
+        Checkpoint of ours, or weights of others for the architecture; empty where the experiment trains it.
+    epochs, batch, learning_rate, seed
+        How it is trained where there is no checkpoint; see `crisp.train.TrainOptions`.
+    options : mapping
+        Settings of pruning for this network, whatever the method.
+    """
+
+    name: str
+    architecture: str
+    width: float = 1.0
+    checkpoint: str = ""
+    epochs: int = 10
+    batch: int = 128
+    learning_rate: float = 0.2
+    seed: int = 1
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassSets:
+    """Sets of user classes with a name in common.
+
+    Parameters
+    ----------
+    name : str
+        Name; its sets are called ``name-1``, ``name-2``, ..., or of drawn ones by their seeds.
+    sets : tuple
+        Explicit sets: names or numbers of classes.
+    count : int
+        Classes of a drawn set.
+    seeds : tuple of int
+        A drawn set for each.
+    """
+
+    name: str
+    sets: tuple[tuple[str | int, ...], ...] = ()
+    count: int = 0
+    seeds: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodChoice:
+    """A method as the experiment has it.
+
+    Parameters
+    ----------
+    name : str
+        What records call it.
+    method : Method
+        What it is.
+    options : mapping
+        Settings of pruning that differ from the method's.
+    networks : mapping
+        By network: settings that differ for that one besides.
+    """
+
+    name: str
+    method: Method
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is run with what: all with all.
+
+    Parameters
+    ----------
+    networks, classes, methods : tuple of str
+        Names.
+    levels : tuple of Level
+        How far methods prune.
+    seeds : tuple of int
+        A run for each.
+    patterns : tuple of tuple
+        N and M of methods that have an N:M; empty takes the method's.
+    blocks : tuple of int
+        B of methods that have blocks; empty takes the method's.
+    """
+
+    networks: tuple[str, ...]
+    classes: tuple[str, ...]
+    methods: tuple[str, ...]
+    levels: tuple[Level, ...]
+    seeds: tuple[int, ...]
+    patterns: tuple[tuple[int, int], ...] = ()
+    blocks: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An experiment.
+
+    Parameters
+    ----------
+    name : str
+        Name of its folder below ``build/experiments``.
+    path : Path
+        Its file.
+    data : DataChoice
+        Images.
+    config : str
+        Machine whose cycles are predicted: a preset, or a file.
+    split : str
+        Images that accuracy is measured on: ``validation`` to choose settings by, ``test`` for results.
+    calibration_images : int
+        Training images of the user's classes that int8 ranges are taken from.
+    options : mapping
+        Settings of pruning that all methods share, above all how they train.
+    networks, classes, methods : mapping
+        By name.
+    grids : tuple of Grid
+        What is run.
+    """
+
+    name: str
+    path: Path
+    data: DataChoice
+    config: str
+    split: str
+    calibration_images: int
+    options: Mapping[str, Any]
+    networks: Mapping[str, NetworkChoice]
+    classes: Mapping[str, ClassSets]
+    methods: Mapping[str, MethodChoice]
+    grids: tuple[Grid, ...]
+
+    def method(self, name: str) -> MethodChoice:
+        """Return a method of a grid: one of the file's, or one that it does not change."""
+        return self.methods[name] if name in self.methods else MethodChoice(name=name, method=find_method(name, str(self.path)))
+
+    def prune_options(self, network: str, method: str, pattern: tuple[int, int] | None, block: int | None, seed: int) -> PruneOptions:
+        """Return the settings of a run without its level.
+
+        Later ones count: the library's, the experiment's, the network's, the method's, what the file says of the method, and of the method
+        for this network; then the grid's.
+
+        Raises
+        ------
+        ExperimentError
+            When one does not exist or breaks a rule.
+        """
+        choice = self.method(method)
+        layers = (self.options, self.networks[network].options, choice.method.options, choice.options, choice.networks.get(network, {}))
+        settings = dict(itertools.chain.from_iterable(layer.items() for layer in layers))
+        settings |= {"config": self.config, "seed": seed}
+        settings |= {} if pattern is None else {"n": pattern[0], "group": pattern[1]}
+        settings |= {} if block is None else {"block": block}
+        try:
+            return choice.method.finish(PruneOptions.from_dict(settings))
+        except PruneError as error:
+            raise ExperimentError(f"{self.path}: {method} for {network}: {error}") from error
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read an experiment file.
+
+    Raises
+    ------
+    ExperimentError
+        When it is absent or no TOML, or a key or a value breaks a rule.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ExperimentError(
+            f"{path}: must be an experiment file, but cannot be read ({error.strerror}); see docs/experiments.md"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path}: must be TOML, but {error}") from error
+    return read_experiment(table, path)
+
+
+def read_experiment(table: Mapping[str, Any], path: Path) -> Experiment:
+    """Check what an experiment file says; see `load_experiment`."""
+    fields = Fields(dict(table), str(path))
+    name = fields.take("name", str, None, lambda text: text.replace("-", "").replace("_", "").isalnum(), "letters, digits, - and _")
+    config = fields.take("config", str, "default")
+    try:
+        Config.load(config)
+    except ConfigError as error:
+        raise ExperimentError(f"{path}: {error}") from error
+    networks = {key: read_network(key, each) for key, each in fields.take_tables("networks").items()}
+    classes = {key: read_classes(key, each) for key, each in fields.take_tables("classes").items()}
+    methods = {key: read_method(key, each, networks) for key, each in fields.take_tables("methods").items()}
+    grids = fields.take("grid", list, None, bool, "a list of at least one table, [[grid]]")
+    experiment = Experiment(
+        name=name,
+        path=path,
+        data=read_data(Fields(fields.take("data", dict, {}), f"{path}: data")),
+        config=config,
+        split=fields.take("split", str, None, lambda text: text in SPLITS, f"one of {', '.join(SPLITS)}"),
+        calibration_images=fields.take("calibration_images", int, 512, at_least(1), "at least 1"),
+        options=read_options(fields, "options"),
+        networks=networks,
+        classes=classes,
+        methods=methods,
+        grids=tuple(read_grid(Fields(each, f"{path}: grid {number}"), networks, classes, methods) for number, each in enumerate(grids, 1)),
+    )
+    fields.finish()
+    for grid in experiment.grids:
+        axes = itertools.product(grid.networks, (*grid.methods, DENSE.name), grid.patterns or (None,), grid.blocks or (None,))
+        for network, method, pattern, block in axes:
+            experiment.prune_options(network, method, pattern, block, grid.seeds[0])
+    return experiment
+
+
+def read_data(fields: Fields) -> DataChoice:
+    """Read which images."""
+    data = DataChoice(
+        source=fields.take("source", str, ""),
+        size=fields.take("size", int, 224, at_least(1), "at least 1"),
+        channels=fields.take("channels", int, 3, lambda number: number in (1, 3), "1 or 3"),
+        labels=fields.take("labels", str, "fine", lambda text: text in ("fine", "coarse"), "fine or coarse"),
+        train_images=fields.take("train_images", int, 0, at_least(0), "0 for all images, or their number"),
+        test_images=fields.take("test_images", int, 0, at_least(0), "0 for all images, or their number"),
+    )
+    fields.finish()
+    return data
+
+
+def read_network(name: str, fields: Fields) -> NetworkChoice:
+    """Read a network."""
+    network = NetworkChoice(
+        name=name,
+        architecture=fields.take("architecture", str, name, lambda text: text in ARCHITECTURES, f"one of {', '.join(ARCHITECTURES)}"),
+        width=fields.take("width", float, 1.0, lambda number: number > 0, "above 0"),
+        checkpoint=fields.take("checkpoint", str, ""),
+        epochs=fields.take("epochs", int, 10, at_least(1), "at least 1"),
+        batch=fields.take("batch", int, 128, at_least(1), "at least 1"),
+        learning_rate=fields.take("learning_rate", float, 0.2, lambda number: number > 0, "above 0"),
+        seed=fields.take("seed", int, 1, at_least(0), "at least 0"),
+        options=read_options(fields, "options"),
+    )
+    fields.finish()
+    return network
+
+
+def read_classes(name: str, fields: Fields) -> ClassSets:
+    """Read sets of classes: explicit, or drawn."""
+    sets = fields.take("sets", list, [], lambda sets: all(isinstance(each, list) and each for each in sets), "a list of lists of classes")
+    count = fields.take("count", int, 0, at_least(1), "at least 1")
+    seeds = fields.take_list("seeds", int, (), at_least(0), "a seed of at least 0")
+    fields.finish()
+    if bool(sets) == bool(count) or bool(seeds) != bool(count):
+        raise ExperimentError(f"{fields.place} must have either sets, or count and seeds")
+    for each in sets:
+        if not all(type(word) in (str, int) for word in each):
+            raise ExperimentError(f"{fields.place}: sets must have names or numbers of classes, not {each!r}")
+    return ClassSets(name=name, sets=tuple(tuple(each) for each in sets), count=count, seeds=seeds)
+
+
+def read_method(name: str, fields: Fields, networks: Collection[str]) -> MethodChoice:
+    """Read what differs in a method, or a new one that is based on it."""
+    method = find_method(fields.take("base", str, name), fields.place)
+    by_network = {}
+    for network, each in fields.take_tables("networks").items():
+        check_names((network,), networks, f"{fields.place}: networks")
+        by_network[network] = check_options(each.left, each.place)
+    choice = MethodChoice(name=name, method=method, options=read_options(fields, "options"), networks=by_network)
+    fields.finish()
+    return choice
+
+
+def read_options(fields: Fields, name: str) -> dict[str, Any]:
+    """Read settings of pruning."""
+    return check_options(fields.take(name, dict, {}), f"{fields.place}: {name}")
+
+
+def check_options(options: dict[str, Any], place: str) -> dict[str, Any]:
+    """Check settings of pruning, each for itself."""
+    for name in options:
+        if name in DECIDED:
+            raise ExperimentError(
+                f"{place}: {name} must not be among the options, since the grid or the experiment decides it; leave it out"
+            )
+    try:
+        PruneOptions.from_dict(options)
+    except PruneError as error:
+        raise ExperimentError(f"{place}: {error}") from error
+    return options
+
+
+def read_grid(fields: Fields, networks: Collection[str], classes: Collection[str], methods: Mapping[str, MethodChoice]) -> Grid:
+    """Read what is run with what."""
+    levels: list[Level] = []
+    for name, kind in LEVELS.items():
+        is_sparsity = kind is not LevelKind.CYCLES
+        rule = "at least 0 and below 1" if is_sparsity else "above 0 and at most 1"
+        check = (lambda value: 0 <= value < 1) if is_sparsity else (lambda value: 0 < value <= 1)
+        levels += [Level(kind, value) for value in fields.take_list(name, float, (), check, rule)]
+    patterns = fields.take_list("patterns", str, (), lambda text: len(numbers(text)) == 2, "N:M, such as 2:4")
+    grid = Grid(
+        networks=check_names(fields.take_list("networks", str), networks, f"{fields.place}: networks"),
+        classes=check_names(fields.take_list("classes", str), classes, f"{fields.place}: classes"),
+        methods=fields.take_list("methods", str),
+        levels=tuple(levels),
+        seeds=fields.take_list("seeds", int, None, at_least(0), "a seed of at least 0"),
+        patterns=tuple((numbers(text)[0], numbers(text)[1]) for text in patterns),
+        blocks=fields.take_list("blocks", int, (), lambda number: number in (16, 32, 64), "16, 32 or 64"),
+    )
+    fields.finish()
+    for name in ("networks", "classes", "methods", "seeds"):
+        if not getattr(grid, name):
+            raise ExperimentError(f"{fields.place}: {name} must name at least one, not none")
+    for name in grid.methods:
+        method = methods[name].method if name in methods else find_method(name, fields.place)
+        if method.has_level and not levels:
+            raise ExperimentError(f"{fields.place} must have one of {', '.join(LEVELS)}, since {name} prunes to a level")
+    return grid
+
+
+def check_names(names: tuple[str, ...], known: Collection[str], place: str) -> tuple[str, ...]:
+    """Return names that must be among those that the file defines."""
+    for name in names:
+        if name not in known:
+            raise ExperimentError(
+                f"{place} must be among {', '.join(known) or 'none'}, which the file defines, not {name!r}; {nearest(name, known)}"
+            )
+    return names
+
+
+def numbers(text: str) -> list[int]:
+    """Return the numbers between colons; none where something else is there."""
+    parts = text.split(":")
+    return [int(part) for part in parts] if all(part.isascii() and part.isdecimal() for part in parts) else []
+
+
+def at_least(least: int) -> Any:
+    """Return a check."""
+    return lambda number: number >= least

@@ -1,0 +1,176 @@
+"""All runs of an experiment: one after the other, or several processes at a time, each run by exactly one of them."""
+
+import dataclasses
+import multiprocessing
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crisp.arch.errors import CrispError
+from crisp.data import Dataset
+from crisp.progress import Report, silent
+
+from .base import load_data
+from .file import Experiment
+from .grid import Run
+from .locks import try_lock
+from .runner import execute
+from .state import State
+
+__all__ = ["Outcome", "run_all"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Parameters
+    ----------
+    run : Run
+        Which.
+    record : dict, optional
+        Its record; none where another process works on it, or it failed.
+    failure : str
+        Why it failed; empty where it did not.
+    """
+
+    run: Run
+    record: dict[str, Any] | None = None
+    failure: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Teller:
+    """Passes what a worker reports on to the process that draws it; what does not fit is lost, since the next report comes soon.
+
+    Parameters
+    ----------
+    messages : Queue
+        Where reports go.
+    name : str
+        Before the name of every stage.
+    """
+
+    messages: Any
+    name: str
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        """Report."""
+        try:
+            self.messages.put_nowait((f"{self.name}: {stage}", done, total, note))
+        except queue.Full:
+            pass
+
+
+def run_all(
+    runs: Sequence[Run],
+    experiment: Experiment,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    seconds: float = 0.0,
+    dataset: Dataset | None = None,
+    progress: Report = silent,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Do runs that are not done, until none is left.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs, in the order in which they are begun.
+    experiment : Experiment
+        What they belong to.
+    folder : Path
+        Folder of all experiments.
+    jobs : int
+        Processes; with 1 this one works itself.
+    seconds : float
+        After so long no new run is begun; 0 for no limit.
+    dataset : Dataset, optional
+        Images; by default each process loads what the experiment says.
+    progress : callable
+        Called after every step.
+    tell : callable
+        Called with the outcome of every run that was begun.
+
+    Returns
+    -------
+    list of Outcome
+        Of the runs that were begun. One that fails does not keep others from being done.
+    """
+    started = time.monotonic()
+    state = State(folder / experiment.name)
+    waiting = deque(run for run in runs if state.read(run) is None)
+    outcomes: list[Outcome] = []
+
+    def next_run() -> Run | None:
+        if not waiting or (seconds and time.monotonic() - started > seconds):
+            return None
+        return waiting.popleft()
+
+    def finished(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        tell(outcome)
+
+    if jobs == 1:
+        while (run := next_run()) is not None:
+            finished(attempt(run, experiment, folder, dataset, progress))
+        return outcomes
+    context = multiprocessing.get_context("spawn")  # fork would copy PyTorch's threads in whatever state they are
+    with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        messages = manager.Queue(1000)
+        running: dict[Future[Outcome], Run] = {}
+        try:
+            while True:
+                while len(running) < jobs and (run := next_run()) is not None:
+                    running[pool.submit(attempt, run, experiment, folder, dataset, Teller(messages, str(run)))] = run
+                if not running:
+                    return outcomes
+                done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not messages.empty():
+                    progress(*messages.get())
+                for future in done:
+                    del running[future]
+                    finished(future.result())
+        except BaseException:
+            for process in list((pool._processes or {}).values()):  # a run takes minutes, and nothing of it would be kept
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def attempt(run: Run, experiment: Experiment, folder: Path, dataset: Dataset | None, progress: Report) -> Outcome:
+    """Do a run unless another process does, or has done it meanwhile."""
+    torch.set_num_threads(1)
+    state = State(folder / experiment.name)
+    with try_lock(state.lock_path(run)) as is_ours:
+        if not is_ours:
+            return Outcome(run)
+        record = state.read(run)
+        if record is not None:
+            return Outcome(run, record)
+        try:
+            record = execute(run, experiment, dataset or cached_data(experiment), folder / "networks", progress)
+        except CrispError as error:
+            return Outcome(run, failure=f"{run}: {error}")
+        state.write(run, record)
+        return Outcome(run, record)
+
+
+#: Images that a process has loaded, by what was asked for.
+LOADED: dict[Any, Dataset] = {}
+
+
+def cached_data(experiment: Experiment) -> Dataset:
+    """Return the images of an experiment, loaded once in a process."""
+    if experiment.data not in LOADED:
+        LOADED.clear()
+        LOADED[experiment.data] = load_data(experiment.data)
+    return LOADED[experiment.data]

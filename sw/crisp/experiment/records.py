@@ -1,0 +1,62 @@
+"""Records of runs: put together, each with the dense network that it is compared with."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crisp.report import write_json_lines
+
+__all__ = ["FILE", "Record", "collect", "pair_key", "read_records", "reached", "write_records"]
+
+Record = Mapping[str, Any]
+
+#: Name of the file in an output folder.
+FILE = "pruning.json"
+
+
+def pair_key(record: Record) -> tuple[Any, ...]:
+    """Return what records have in common that are compared run by run: network, machine, images, classes and seed."""
+    return record["network"], record["config"], record["split"], record["data"], tuple(record["classes"]), record["seed"]
+
+
+def collect(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Return records sorted, each with the accuracy of the dense network that was fine-tuned for the same classes with the same seed.
+
+    Where that is not done yet, ``top1_dense`` is none.
+    """
+    found = list(records)
+    dense = {pair_key(record): record["top1_float"] for record in found if record["base_method"] == "dense"}
+    return sorted(({**record, "top1_dense": dense.get(pair_key(record))} for record in found), key=order)
+
+
+def order(record: Record) -> tuple[Any, ...]:
+    """Return what records are sorted by."""
+    level = record["level"] or {"kind": "", "value": 0.0}
+    return (
+        record["network"],
+        len(record["classes"]),
+        record["class_set"],
+        record["method"],
+        level["kind"],
+        level["value"],
+        record["pattern"],
+        record["block"],
+        record["seed"],
+    )
+
+
+def reached(records: Iterable[Record]) -> list[Record]:
+    """Return the records that have an accuracy, and that of the dense network: those whose level was within the method's reach."""
+    return [record for record in records if record["top1_float"] is not None and record["top1_dense"] is not None]
+
+
+def write_records(records: Sequence[Record], output: Path) -> None:
+    """Write records, a line each."""
+    write_json_lines(output / FILE, records)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_records` wrote."""
+    records: list[dict[str, Any]] = json.loads(path.read_text())
+    return records

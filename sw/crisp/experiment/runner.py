@@ -1,0 +1,205 @@
+"""One run: load the network, prune it, judge it in float and in int8, predict its cycles, and say all of that in a record."""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from crisp.arch import Config, Pattern
+from crisp.data import Dataset, Images
+from crisp.models import accuracy, select_classes
+from crisp.progress import Report, silent
+from crisp.prune import Goal, Layer, PrunedModel, PruneError, PruneOptions, prune
+from crisp.prune.cycles import CycleModel
+from crisp.prune.layers import output_pixels, prunable_layers, weight_matrix
+from crisp.prune.masks import choose_uniform_mask
+from crisp.quantize import judge, quantize, to_network
+from crisp.report import provenance
+
+from .base import load_network
+from .file import Experiment
+from .grid import Run
+from .levels import LevelKind
+from .macs import count_macs
+from .methods import Method
+
+__all__ = ["execute"]
+
+#: Of the machine for which a uniform pattern is the measure of cycles: blocks of 16, N half of M.
+REFERENCE_BLOCK = 16
+
+
+def execute(run: Run, experiment: Experiment, dataset: Dataset, networks: Path, progress: Report = silent) -> dict[str, Any]:
+    """Do a run.
+
+    Parameters
+    ----------
+    run : Run
+        Which.
+    experiment : Experiment
+        What it belongs to.
+    dataset : Dataset
+        Its images.
+    networks : Path
+        Folder of networks that experiments have trained.
+    progress : callable
+        Called after every step.
+
+    Returns
+    -------
+    dict
+        Record, as JSON has it. Of a level that the method cannot reach it says so in ``note``, and has no accuracies.
+
+    Raises
+    ------
+    CrispError
+        When data, network or settings are wrong.
+    """
+    torch.manual_seed(run.seed)
+    base = load_network(experiment.networks[run.network], dataset, networks, progress)
+    method = experiment.method(run.method).method
+    dense = select_classes(base, run.labels).eval()
+    training, validation = (images.select(run.labels) for images in dataset.training_and_validation())
+    judged = validation if experiment.split == "validation" else dataset.test.select(run.labels)
+    image = training.take(slice(1)).inputs()
+    config = Config.load(experiment.config)
+    machine = CycleModel(dense, image, config, run.options.block)
+    options = with_level(run, dense, image, machine, config)
+    record = {
+        "network": run.network,
+        "data": dataset.name,
+        "classes": [dataset.classes[label] for label in run.labels],
+        "class_set": run.class_set,
+        "method": run.method,
+        "base_method": method.name,
+        "level": None if run.level is None else {"kind": run.level.kind.value, "value": run.level.value},
+        "pattern": method.pattern,
+        "block": options.block,
+        "sparsity": None,
+        "macs_kept": None,
+        "cycles": None,
+        "cycles_dense": machine.dense,
+        "cycles_asked": options.cycles,
+        "config": experiment.config,
+        "seed": run.seed,
+        "split": experiment.split,
+        "images": len(judged),
+        "top1_base": accuracy(dense, judged),
+        "top1_dense": None,
+        "top1_float": None,
+        "top1_int8": None,
+        "kept_share": None,
+        "layers": None,
+        "seconds": 0.0,
+        "note": "",
+        "options": options.to_dict(),
+    }
+    started = time.monotonic()
+    record["note"] = reason_against(method, options, dense, image, machine)
+    if not record["note"]:
+        pruned = prune(base, dataset, run.labels, options, progress, selector=method.make_selector())
+        record["seconds"] = round(time.monotonic() - started, 1)
+        record |= measure_pruned(pruned, dense, image, machine, method)
+        calibration = training.take(np.random.default_rng(run.seed).permutation(len(training))[: experiment.calibration_images])
+        record["top1_float"] = accuracy(pruned.model, judged)
+        record["top1_int8"] = judge_int8(pruned, calibration, judged, config)
+    if not method.has_level:
+        record["top1_dense"] = record["top1_float"]
+    return record | provenance(command(run, experiment), run.seed)
+
+
+def command(run: Run, experiment: Experiment) -> str:
+    """Return the command that does this run alone."""
+    words = {name: run.words[name] for name in ("network", "classes", "method", "level", "pattern", "block", "seed")}
+    return f"crisp experiment {shlex.quote(str(experiment.path))} --only {','.join(f'{name}={value}' for name, value in words.items())}"
+
+
+def with_level(run: Run, dense: nn.Module, image: np.ndarray, machine: CycleModel, config: Config) -> PruneOptions:
+    """Return the settings of a run with the goal that its level is."""
+    if run.level is None:
+        return run.options
+    share = None
+    if run.level.kind is LevelKind.UNIFORM:
+        share = machine.predict(uniform_patterns(dense, image, run.level.value, config.group_size)) / machine.dense
+    return run.level.apply(run.options, share)
+
+
+def uniform_patterns(dense: nn.Module, image: np.ndarray, sparsity: float, group: int) -> dict[str, Pattern]:
+    """Return the patterns of all layers cut alike: N half of M, in blocks of 16, by magnitude; as sparse as whole blocks allow in each."""
+    options = PruneOptions(n=group // 2, group=group, block=REFERENCE_BLOCK)
+    matrices = layer_matrices(dense, image, options)
+    return {name: choose_uniform_mask(score, layer.exists, min(1 - sparsity, 0.5), options)[1] for name, (score, layer) in matrices.items()}
+
+
+def layer_matrices(model: nn.Module, image: np.ndarray, options: PruneOptions) -> dict[str, tuple[np.ndarray, Layer]]:
+    """Return the magnitudes of the weights of every layer that is pruned, [O, K], and what else is known of it."""
+    inputs = torch.from_numpy(image)
+    layers = prunable_layers(model, options.keep_dense, inputs)
+    pixels = output_pixels(model, layers, inputs)
+    weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
+    return {
+        name: (
+            np.abs(weight_matrix(weight, options.group)),
+            Layer(weight_matrix(torch.ones_like(weight), options.group) > 0, pixels[name]),
+        )
+        for name, weight in weights.items()
+    }
+
+
+def reason_against(method: Method, options: PruneOptions, dense: nn.Module, image: np.ndarray, machine: CycleModel) -> str:
+    """Return why a method cannot reach its goal, tried on the dense network's magnitudes; empty where it can."""
+    matrices = layer_matrices(dense, image, options)
+    goal = Goal(
+        sparsity=options.sparsity,
+        cycles=None if options.cycles is None else int(options.cycles * machine.dense),
+        measure=machine.predict,
+        n=options.n,
+    )
+    scores = {name: score for name, (score, _) in matrices.items()}
+    layers = {name: layer for name, (_, layer) in matrices.items()}
+    try:
+        method.make_selector()(scores, layers, goal, options, np.random.default_rng(options.seed))
+    except PruneError as error:
+        return str(error)
+    return ""
+
+
+def measure_pruned(pruned: PrunedModel, dense: nn.Module, image: np.ndarray, machine: CycleModel, method: Method) -> dict[str, Any]:
+    """Return what a pruned network has left."""
+    kept, whole = count_macs(pruned.model, image), count_macs(dense, image)
+    return {
+        "pattern": method.pattern or pattern_text(list(pruned.patterns.values())),
+        "sparsity": pruned.sparsity,
+        "macs_kept": kept / whole,
+        "cycles": machine.predict(thinned(pruned.patterns)),
+        "kept_share": pruned.history[-1].kept_share,
+        "layers": [layer_record(name, pattern) for name, pattern in pruned.patterns.items()],
+    }
+
+
+def layer_record(name: str, pattern: Pattern) -> dict[str, Any]:
+    """Return what a layer has left: blocks, and the share of its weights that the pattern leaves room for."""
+    return {"name": name, "blocks": pattern.n.size, "kept_blocks": int(pattern.kept.sum()), "density": round(pattern.density, 5)}
+
+
+def pattern_text(patterns: Sequence[Pattern]) -> str:
+    """Return N:M of patterns in a word; the least and the largest N of blocks that stay where they differ."""
+    found = sorted({int(n) for pattern in patterns for n in np.unique(pattern.n) if n})
+    ns = f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"
+    return f"{ns}:{patterns[0].group}"
+
+
+def judge_int8(pruned: PrunedModel, calibration: Images, judged: Images, config: Config) -> float:
+    """Return the accuracy of the int8 network."""
+    quantized = quantize(pruned.model, calibration.inputs(), name="pruned")
+    return judge(to_network(quantized, config, thinned(pruned.patterns)), judged)
+
+
+def thinned(patterns: Mapping[str, Pattern]) -> dict[str, Pattern]:
+    """Return the patterns that leave anything out."""
+    return {name: pattern for name, pattern in patterns.items() if (pattern.n < pattern.group).any()}

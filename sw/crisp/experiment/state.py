@@ -1,0 +1,68 @@
+"""What of an experiment is done: a file for each run, written when it is complete."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from crisp.prune import PruneOptions
+from crisp.report import write_json
+
+from .grid import Run
+from .locks import holder
+
+__all__ = ["FOLDER", "State"]
+
+#: Where experiments keep what is done, below the current folder.
+FOLDER = Path("build/experiments")
+
+
+class State:
+    """The folder of an experiment.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is; made when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def record_path(self, run: Run) -> Path:
+        """Return the file of a run that is done."""
+        return self.folder / "runs" / f"{run.key}.json"
+
+    def lock_path(self, run: Run) -> Path:
+        """Return the file by which a process takes a run for itself."""
+        return self.folder / "locks" / f"{run.key}.lock"
+
+    def read(self, run: Run) -> dict[str, Any] | None:
+        """Return the record of a run; none where it is not done.
+
+        The key has those settings that differ from the library's. What is done counts no longer when the library's own have changed since;
+        a setting that did not exist then does not matter.
+        """
+        try:
+            record: dict[str, Any] = json.loads(self.record_path(run).read_text())
+        except FileNotFoundError:
+            return None
+        was, now, known = record["options"], run.options.to_dict(), PruneOptions().to_dict()
+        same = all(was[name] == now.get(name) for name in was if name in known and name not in LEVEL)
+        return record if same else None
+
+    def write(self, run: Run, record: dict[str, Any]) -> None:
+        """Keep the record of a run."""
+        write_json(self.record_path(run), record)
+
+    def records(self, runs: Iterable[Run]) -> list[dict[str, Any]]:
+        """Return the records of those runs that are done."""
+        return [record for run in runs if (record := self.read(run)) is not None]
+
+    def worker(self, run: Run) -> str:
+        """Return the number of the process that works on a run; empty where none does."""
+        return holder(self.lock_path(run))
+
+
+#: Settings that a run's level decides, and its configuration, which the key has by what it says.
+LEVEL = ("sparsity", "cycles", "config")

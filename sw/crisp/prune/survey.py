@@ -1,0 +1,60 @@
+"""What is known before the first choice of masks: of every layer, and where each iteration has to arrive, on which machine."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from crisp.arch import Config
+
+from .layers import output_pixels, weight_matrix
+from .options import Price, PruneOptions
+from .schedule import plan_goals
+from .selection import Goal, Layer
+from .ste import dense_weight
+
+__all__ = ["survey"]
+
+
+def survey(
+    model: nn.Module, layers: Mapping[str, nn.Module], image: torch.Tensor, options: PruneOptions
+) -> tuple[dict[str, Layer], list[Goal]]:
+    """Return what selectors are told of each layer, and the goal of each iteration.
+
+    The machine is asked only where cycles count, since its model takes seconds to make.
+
+    Parameters
+    ----------
+    model : Module
+        Network; it is left as it is.
+    layers : mapping
+        Its layers that are pruned, by name.
+    image : Tensor
+        float32 [1, C, H, W].
+    options : PruneOptions
+        Settings.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such machine.
+    PruneError
+        When a layer is not used.
+    QuantizeError, CompileError
+        When cycles count and the machine cannot compute the network.
+    """
+    pixels = output_pixels(model, layers, image)
+    exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
+    if options.cycles is None and options.price is not Price.CYCLES:
+        return {name: Layer(exists[name], pixels[name]) for name in layers}, plan_goals(options)
+    from .cycles import CycleModel  # brings quantizer and compiler along
+
+    machine = CycleModel(model, image.numpy(), Config.load(options.config), options.block)
+    curves = machine.estimator.curves
+
+    def cycles_of(name: str) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda steps: np.interp(steps, *curves[name])
+
+    facts = {name: Layer(exists[name], pixels[name], cycles_of(name)) for name in layers}
+    return facts, plan_goals(options, machine.dense, machine.predict)

@@ -1,0 +1,208 @@
+import dataclasses
+import io
+import json
+
+import pytest
+from rich.console import Console
+from tests.sw.experiment.small import PATH, small, table
+from tests.sw.small import striped_dataset
+
+from crisp.arch import Config
+from crisp.experiment import ExperimentError, ExperimentOptions, command, expand, pool, run_experiment
+from crisp.experiment.file import read_experiment
+from crisp.experiment.locks import try_lock
+from crisp.experiment.state import State
+from crisp.models import accuracy, load_checkpoint, select_classes
+from crisp.prune import PruneError, PruneOptions
+
+METHODS = ["unstructured", "nm", "block", "crisp", "crisp-random", "crisp-published", "hybrid-random", "hybrid"]
+DATA = striped_dataset(side=16)
+#: Networks that tests of this file train are trained once.
+FOLDER = "experiments"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp(FOLDER)
+
+
+def run(monkeypatch, folder, experiment, **options):
+    """Run an experiment; return its records and what was printed."""
+    monkeypatch.setattr(command, "load_experiment", lambda path: experiment)
+    console = Console(file=io.StringIO(), width=200)
+    records = run_experiment(ExperimentOptions(file=PATH, folder=folder, **options), console, dataset=DATA)
+    return records, console.file.getvalue()
+
+
+def grid(*methods, **levels):
+    cells = {"networks": ["net"], "classes": ["two"], "methods": list(methods), "seeds": [1], **levels}
+    return read_experiment({**table(), "grid": [cells]}, PATH)
+
+
+def test_every_method_at_one_level(monkeypatch, folder):
+    experiment = grid(*METHODS, sparsities=[0.7])
+    records, text = run(monkeypatch, folder, experiment, output=folder / "output")
+    by_method = {record["method"]: record for record in records}
+    assert list(by_method) == sorted(["dense", *METHODS])
+    assert json.loads((folder / "output/pruning.json").read_text()) == records
+    assert "9 records" in text
+    dense = by_method["dense"]
+    (path,) = (folder / "networks").glob("*.safetensors")
+    base = select_classes(load_checkpoint(path)[0], (3, 1))
+    for record in records:
+        assert record["classes"] == ["stripe 3", "stripe 1"]
+        assert record["top1_base"] == accuracy(base, DATA.test.select((3, 1)))
+        assert record["top1_dense"] == dense["top1_float"]
+        assert record["cycles_dense"] == dense["cycles"]
+        assert {"commit", "command", "seed", "seconds", "config", "split"} <= record.keys()
+        assert 0 <= record["top1_int8"] <= 1
+        assert 0 < record["kept_share"] <= 1
+    assert (dense["sparsity"], dense["macs_kept"], dense["pattern"]) == (0, 1, "dense")
+    patterns = {"unstructured": "unstructured", "nm": "1:4", "block": "4:4", "crisp": "2:4"}
+    assert {name: by_method[name]["pattern"] for name in patterns} == patterns
+    for name in METHODS:
+        assert by_method[name]["sparsity"] >= 0.7 - 1e-6
+        assert by_method[name]["cycles"] <= dense["cycles"]
+        assert by_method[name]["macs_kept"] < 0.8
+    kept = [[layer["kept_blocks"] for layer in by_method[name]["layers"]] for name in ("nm", "crisp")]
+    assert kept[0] == [layer["blocks"] for layer in by_method["nm"]["layers"]]
+    assert sum(kept[1]) < sum(kept[0])
+
+
+def test_equal_cycles(monkeypatch, folder):
+    experiment = grid("block", "hybrid", cycles=[0.5])
+    records, _ = run(monkeypatch, folder, experiment, only=["method=block", "method=hybrid"])
+    assert {"block", "hybrid"} <= {record["method"] for record in records}
+    for record in (each for each in records if each["level"]):
+        assert 0.4 < record["cycles"] / record["cycles_dense"] <= 0.5
+        assert record["cycles_asked"] == 0.5
+
+
+def test_level_of_a_uniform_pattern_costs_what_it_costs(monkeypatch, folder):
+    experiment = grid("hybrid", cycles_of_sparsity=[0.5])
+    (record,) = (each for each in run(monkeypatch, folder, experiment)[0] if each["method"] == "hybrid")
+    assert 0.3 < record["cycles_asked"] < 0.9
+    assert record["cycles"] <= record["cycles_asked"] * record["cycles_dense"]
+
+
+def test_level_out_of_reach_is_a_record_and_no_error(monkeypatch, folder):
+    records, text = run(monkeypatch, folder, grid("nm", sparsities=[0.9]))
+    (record,) = (each for each in records if each["method"] == "nm")
+    assert "N:M alone must not be asked for more than 1:4 takes" in record["note"]
+    assert record["top1_float"] is None
+    assert record["top1_dense"] is not None
+    assert "out of reach" in text
+
+
+def test_what_is_done_is_not_done_again(monkeypatch, folder):
+    experiment = grid("crisp", sparsities=[0.65])
+    first, _ = run(monkeypatch, folder, experiment)
+    monkeypatch.setattr(pool, "execute", lambda *args: pytest.fail("must not run"))
+    again, text = run(monkeypatch, folder, experiment)
+    assert again == first
+    assert "none of the chosen runs left" in text
+
+
+def test_interrupted_experiment_goes_on(monkeypatch, folder):
+    experiment, execute, begun = grid("crisp", "block", sparsities=[0.66]), pool.execute, []
+
+    def interrupt(chosen, *args):
+        begun.append(chosen.method)
+        if chosen.method == "block":
+            raise KeyboardInterrupt
+        return execute(chosen, *args)
+
+    monkeypatch.setattr(pool, "execute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, folder, experiment)
+    monkeypatch.setattr(pool, "execute", execute)
+    done = begun[:-1]
+    state = State(folder / "small")
+    left = [each.method for each in expand(experiment, DATA) if state.read(each) is None]
+    assert left == ["block"]
+    assert "block" not in done
+    records, _ = run(monkeypatch, folder, experiment)
+    assert {record["method"] for record in records} == {"dense", "crisp", "block"}
+    assert not list((folder / "small/locks").glob("*"))
+
+
+def test_run_that_fails_does_not_keep_others_from_being_done(monkeypatch, folder):
+    experiment, execute = grid("crisp", "block", sparsities=[0.67]), pool.execute
+
+    def fail(chosen, *args):
+        if chosen.method == "crisp":
+            raise PruneError("scores must be finite")
+        return execute(chosen, *args)
+
+    monkeypatch.setattr(pool, "execute", fail)
+    with pytest.raises(ExperimentError, match=r"1 runs failed: net, two-1, crisp, sparsity-0.67, seed 1: scores must be finite"):
+        run(monkeypatch, folder, experiment)
+    state = State(folder / "small")
+    assert [each.method for each in expand(experiment, DATA) if state.read(each) is None] == ["crisp"]
+
+
+def test_run_of_another_process_is_left_to_it(monkeypatch, folder):
+    experiment = grid("crisp", sparsities=[0.68])
+    state = State(folder / "small")
+    (mine,) = (each for each in expand(experiment, DATA) if each.method == "crisp")
+    with try_lock(state.lock_path(mine)):
+        _, listed = run(monkeypatch, folder, experiment, listed=True)
+        _, text = run(monkeypatch, folder, experiment)
+    assert "process" in listed
+    assert "1 runs were being done by other processes" in text
+    assert state.read(mine) is None
+
+
+def test_changed_defaults_make_it_undone(folder, monkeypatch):
+    experiment = grid("crisp", sparsities=[0.65])
+    state = State(folder / "small")
+    mine = next(each for each in expand(experiment, DATA) if each.method == "crisp")
+    record = state.read(mine) or run(monkeypatch, folder, experiment)[0][0]
+    state.write(mine, {**record, "options": {**record["options"], "weight_decay": 0.5}})
+    assert state.read(mine) is None
+    state.write(mine, {key: value for key, value in record.items() if key != "options"} | {"options": without(record, "weight_decay")})
+    assert state.read(mine) is not None
+
+
+def without(record, name):
+    return {key: value for key, value in record["options"].items() if key != name}
+
+
+def test_time_limit(monkeypatch, folder):
+    experiment = small()
+    _, text = run(monkeypatch, folder, experiment, limit_seconds=1e-6, only=["classes=drawn-2"])
+    assert "4 of the chosen runs left" in text
+
+
+def test_several_processes_do_each_run_once(monkeypatch, folder):
+    experiment = grid("crisp", "block", "hybrid", sparsities=[0.71])
+    records, _ = run(monkeypatch, folder, experiment, jobs=2)
+    alone, _ = run(monkeypatch, folder / "alone", experiment)
+    timeless = [[{key: value for key, value in record.items() if key != "seconds"} for record in each] for each in (records, alone)]
+    assert timeless[0] == timeless[1]
+
+
+def test_listing_does_nothing(monkeypatch, folder):
+    experiment = grid("crisp", "block", sparsities=[0.65, 0.72])
+    records, text = run(monkeypatch, folder, experiment, listed=True)
+    assert {record["method"] for record in records} <= {"dense", "crisp"}
+    assert "to do" in text
+    assert "left: about" in text
+
+
+def test_wrong_options():
+    with pytest.raises(ExperimentError, match="jobs must be at least 1, not 0"):
+        ExperimentOptions(file=PATH, jobs=0)
+    with pytest.raises(ExperimentError, match="limit_seconds must be 0 for no limit, or seconds, not -1"):
+        ExperimentOptions(file=PATH, limit_seconds=-1)
+
+
+def test_machine_of_the_experiment_decides(monkeypatch, folder):
+    experiment = grid("crisp", sparsities=[0.65])
+    records, _ = run(monkeypatch, folder, experiment)
+    other = dataclasses.replace(experiment, config="edge")
+    others, _ = run(monkeypatch, folder, other)
+    assert {record["config"] for record in others} == {"edge"}
+    assert Config.load("edge") != Config.load("default")
+    assert [record["top1_float"] for record in others] == [record["top1_float"] for record in records]
+    assert PruneOptions.from_dict(others[0]["options"]).config == "edge"
