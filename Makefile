@@ -17,6 +17,9 @@ PACKAGE ?= CABGA756
 SPEED ?= 6
 SEED ?= 1
 
+# make experiments
+EXPERIMENT ?= examples/experiments/fashion.toml
+
 # make test: how many at a time, and what else to tell pytest, for example ARGS='-k requantize'
 JOBS ?= 2
 ARGS ?=
@@ -29,10 +32,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test soak lint format rtl fpga bench train docs clean distclean
+.PHONY: help setup demo test soak lint format rtl fpga bench train experiments docs clean distclean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  Each target sets up what it needs. Variables, with a demo of three classes as an example:"
 	@echo "  make demo CLASSES=sandal,sneaker,bag CONFIG=default    make test ARGS='-k requantize'    make rtl CONFIG=my.toml"
@@ -71,6 +74,9 @@ bench: setup  ## measure cycles, whole networks, area (hours; ARGS='--only demo'
 
 train: setup  ## train the checkpoint that the repository ships
 	@$(BIN)/crisp train
+
+experiments: setup  ## prune networks in many ways and compare them (hours; EXPERIMENT= JOBS= ARGS='--list'); goes on where it stopped
+	@$(BIN)/crisp experiment "$(EXPERIMENT)" --jobs $(JOBS) $(ARGS)
 
 docs: setup  ## write the generated pages of docs/
 	@$(BIN)/crisp docs

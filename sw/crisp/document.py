@@ -9,6 +9,7 @@ from typing import Any
 from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
+from crisp.experiment.document import pruning_markdown
 from crisp.network_document import networks_markdown, networks_notes, networks_table
 from crisp.report import Comparison, markdown_table
 from crisp.report.table import layer_markdown
@@ -17,6 +18,10 @@ __all__ = ["DocumentError", "write_documents"]
 
 #: Multipliers of the largest ECP5, LFE5U-85F.
 ECP5_MULTIPLIERS = 156
+
+
+#: Page of what experiments measured; there once `crisp experiment` has written its results.
+PRUNING = "docs/pruning-results.md"
 
 
 class DocumentError(CrispError):
@@ -50,6 +55,8 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
         root / "sim/crisp_sim/crisp_registers.h": registers_header(),
         root / "README.md": readme(root),
     }
+    if (root / PRUNING).is_file() or (root / "results/pruning.json").is_file():
+        wanted[root / PRUNING] = pruning_markdown(load(root, "pruning"))
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     if not check:
         for path in stale:

@@ -19,6 +19,7 @@ from .errors import ExperimentError
 from .file import load_experiment
 from .grid import Run, expand, filter_runs
 from .locks import lock
+from .plots import draw_all
 from .pool import Outcome, run_all
 from .records import collect, write_records
 from .state import FOLDER, State
@@ -129,6 +130,7 @@ def run_experiment(options: ExperimentOptions, console: Console, *, dataset: Dat
     with lock(state.folder / "records.lock"):
         records = collect(state.records(runs))
         write_records(records, output)
+        draw_all(records, output)
     missing = len(chosen) - len(state.records(chosen))
     console.print(f"{experiment.name}: {len(records)} records in {output}; {missing or 'none'} of the chosen runs left")
     if busy:

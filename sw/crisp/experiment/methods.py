@@ -29,6 +29,11 @@ def all_of_group(options: PruneOptions) -> PruneOptions:
     return dataclasses.replace(options, n=options.group, per_block=False)
 
 
+def blocks_alone(options: PruneOptions) -> PruneOptions:
+    """Return options with N = M whose floor is as many weights as it was with N."""
+    return dataclasses.replace(all_of_group(options), floor=options.floor * options.n / options.group)
+
+
 def nothing(options: PruneOptions) -> PruneOptions:
     """Return options that hide no weight."""
     plain = PruneOptions()
@@ -116,7 +121,7 @@ METHODS: dict[str, Method] = {
             finish=all_of_group,
             make_selector=lambda: choose_nm,
         ),
-        Method(name="block", label="block only", text="Whole blocks stay, chosen and allocated as ours.", finish=all_of_group),
+        Method(name="block", label="block only", text="Whole blocks stay, chosen and allocated as ours.", finish=blocks_alone),
         Method(name="crisp", label="CRISP", text="The paper's: N:M and blocks, raw global ranking by Taylor saliency.", options=PAPER),
         Method(
             name="crisp-random",

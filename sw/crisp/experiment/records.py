@@ -1,13 +1,13 @@
 """Records of runs: put together, each with the dense network that it is compared with."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crisp.report import write_json_lines
 
-__all__ = ["FILE", "Record", "collect", "pair_key", "read_records", "reached", "write_records"]
+__all__ = ["FILE", "Record", "by", "collect", "pair_key", "read_records", "reached", "write_records"]
 
 Record = Mapping[str, Any]
 
@@ -49,6 +49,14 @@ def order(record: Record) -> tuple[Any, ...]:
 def reached(records: Iterable[Record]) -> list[Record]:
     """Return the records that have an accuracy, and that of the dense network: those whose level was within the method's reach."""
     return [record for record in records if record["top1_float"] is not None and record["top1_dense"] is not None]
+
+
+def by(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
+    """Return records by what they have in common, in their order."""
+    found: dict[Any, list[Record]] = {}
+    for record in records:
+        found.setdefault(key(record), []).append(record)
+    return found
 
 
 def write_records(records: Sequence[Record], output: Path) -> None:
