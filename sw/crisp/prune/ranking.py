@@ -134,7 +134,9 @@ class Queue:
             column, layer = columns[name], layers[name]
             gone = len(column) - max(1, round(floor * len(column)))  # at most
             spent = cycle_cost(column, layer, block_groups)
-            value = worth(column, ranking) / (spent if price is Price.CYCLES else cost(column, layer, price))
+            value = worth(column, ranking)
+            if ranking is not Ranking.UNIFORM:
+                value = value / (spent if price is Price.CYCLES else cost(column, layer, price))
             # Where blocks at the edge have fewer weights, the value need not ascend where the salience does: make it.
             values.append(np.maximum.accumulate(value)[:gone])
             owners.append(np.full(gone, number))

@@ -1,5 +1,6 @@
 """What is known before the first choice of masks: of every layer, and where each iteration has to arrive, on which machine."""
 
+import copy
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import nn
 
 from crisp.arch import Config
 
+from .errors import PruneError
 from .layers import output_pixels, weight_matrix
 from .options import Price, PruneOptions
 from .schedule import plan_goals
@@ -40,7 +42,7 @@ def survey(
     ConfigError
         When there is no such machine.
     PruneError
-        When a layer is not used.
+        When a layer is not used, or cycles count and the machine has another M.
     QuantizeError, CompileError
         When cycles count and the machine cannot compute the network.
     """
@@ -50,7 +52,10 @@ def survey(
         return {name: Layer(exists[name], pixels[name]) for name in layers}, plan_goals(options)
     from .cycles import CycleModel  # brings quantizer and compiler along
 
-    machine = CycleModel(model, image.numpy(), Config.load(options.config), options.block)
+    config = Config.load(options.config)
+    if config.group_size != options.group:
+        raise PruneError(f"group must be that of the machine whose cycles count, {config.group_size}, not {options.group}; choose another")
+    machine = CycleModel(copy.deepcopy(model).cpu(), image.cpu().numpy(), config, options.block)
     curves = machine.estimator.curves
 
     def cycles_of(name: str) -> Callable[[np.ndarray], np.ndarray]:

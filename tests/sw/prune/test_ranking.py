@@ -56,7 +56,7 @@ def brute_force(layers, columns, done, ranking, price, least):
             Price.MACS: column.weights[next_one] * layer.pixels,
             Price.CYCLES: max(float(layer.cycles(each * left[name]) - layer.cycles(each * (left[name] - 1))), LEAST_CYCLES),
         }[price]
-        return max(worst[name], worth / cost)
+        return max(worst[name], worth if ranking is Ranking.UNIFORM else worth / cost)
 
     while not done(left):
         able = [name for name in columns if left[name] > least[name]]
