@@ -13,12 +13,12 @@ from crisp import data
 from crisp.arch import Config, CrispError
 from crisp.comparison import CheckedRun, check_layers, compare_networks, run_images
 from crisp.compile.compile import schedule_network
-from crisp.data import Dataset, Images, draw_classes, load_dataset
+from crisp.data import Dataset, draw_classes, load_dataset
 from crisp.golden.network import Network
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.progress import Report, draw_progress
 from crisp.prune import PruneOptions, prune
-from crisp.quantize import quantize, to_network
+from crisp.quantize import judge, quantize, to_network
 from crisp.report import Comparison, accuracy_table, draw_layers, layer_table, provenance, write_json
 from crisp.runtime import Accelerator
 
@@ -30,8 +30,6 @@ CHECKPOINT = Path("checkpoints/resnet20-fashion-mnist.safetensors")
 CALIBRATION_IMAGES = 512
 #: Classes where the user names none.
 DRAWN_CLASSES = 3
-#: Test images that are read at a time.
-JUDGED_IMAGES = 100
 
 
 class DemoError(CrispError):
@@ -215,12 +213,6 @@ def run_demo(
     draw_layers(comparison, title, options.output / "demo.png")
     show(comparison, accuracies, options, record, console)
     return DemoResult(comparison=comparison, accuracies=accuracies, record=record)
-
-
-def judge(network: Network, test: Images) -> float:
-    """Return the share of test images that an integer network names rightly."""
-    answers = [network.classify(network.quantize_input(batch.inputs())) for batch in test.batches(JUDGED_IMAGES)]
-    return float(np.mean(np.concatenate(answers) == test.labels))
 
 
 def describe(config: Config) -> str:

@@ -26,6 +26,8 @@ __all__ = ["FastNetwork", "answers", "judge"]
 FLOAT32_INTEGERS = 2**24
 #: Pixels of the images of a batch: the early layers of so many stay in the cache.
 BATCH_PIXELS = 40_000
+#: Values that are scaled at a time, in float64: they stay in the cache as well.
+PART = 2**16
 #: Images that `answers` also computes with the golden model.
 CHECKED_IMAGES = 2
 
@@ -185,8 +187,11 @@ def prepare_product(
 
     def run(x: torch.Tensor) -> torch.Tensor:
         x = functional.pad(moved(x, shift), around) if any(around) else moved(x, shift)
-        sums = functional.conv2d(x.to(dtype), matrix, None, geometry.stride, inside, geometry.dilation, geometry.groups).double()
-        return finish(torch.addcmul(constant, sums, factor, out=sums), limits)
+        sums = functional.conv2d(x.to(dtype), matrix, None, geometry.stride, inside, geometry.dilation, geometry.groups)
+        for part in sums.split(part_size(sums)):
+            scaled = part.double()
+            part.copy_(torch.addcmul(constant, scaled, factor, out=scaled).round_())
+        return sums.float().clamp_(*limits)
 
     return run
 
@@ -198,8 +203,11 @@ def prepare_add(node: Add, offsets: Mapping[str, int]) -> Callable[..., torch.Te
     limits = limits_of(node)
 
     def run(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        total = moved(a, shifts[0]).double().mul_(factors[0])
-        return finish(total.add_(moved(b, shifts[1]), alpha=factors[1]), limits)
+        a, b, total = moved(a, shifts[0]), moved(b, shifts[1]), torch.empty_like(a)
+        size = part_size(a)
+        for part, left, right in zip(total.split(size), a.split(size), b.split(size), strict=True):
+            part.copy_(left.double().mul_(factors[0]).add_(right, alpha=factors[1]).round_())
+        return total.clamp_(*limits)
 
     return run
 
@@ -228,7 +236,7 @@ def prepare_average(node: GlobalAveragePool | AveragePool, offsets: Mapping[str,
             padded = functional.pad(x, border(window)).double()
             taps = [padded[:, :, rows, columns] for _, _, rows, columns in window.taps(*x.shape[2:])]
             total = torch.stack(taps).sum(dim=0)
-        return finish(total.mul_(factor), limits)
+        return total.mul_(factor).round_().float().clamp_(*limits)
 
     return run
 
@@ -244,6 +252,6 @@ def moved(x: torch.Tensor, shift: int) -> torch.Tensor:
     return x - shift if shift else x
 
 
-def finish(scaled: torch.Tensor, limits: tuple[int, int]) -> torch.Tensor:
-    """Round float64, which is changed, half to even, and clamp; the result is float32."""
-    return scaled.round_().float().clamp_(*limits)
+def part_size(x: torch.Tensor) -> int:
+    """Return how many images of a tensor are scaled at a time."""
+    return max(1, PART // x[0].numel())

@@ -45,8 +45,8 @@ class FakeQuantize(torch.autograd.Function):
         inside = gradient.masked_fill(below | above, 0)
         if not ctx.needs_input_grad[1]:
             return inside, None, None
-        step = (inside * change).sum(dtype=torch.float64) / 255
-        return inside, (gradient * below).sum(dtype=torch.float64) - step, (gradient * above).sum(dtype=torch.float64) + step
+        step = (inside * change).sum().double() / 255
+        return inside, (gradient * below).sum().double() - step, (gradient * above).sum().double() + step
 
 
 class Limits(nn.Module):
