@@ -27,7 +27,8 @@ def logits(model: nn.Module, images: np.ndarray | Images) -> np.ndarray:
     model.eval()
     data = Split(images, np.zeros(len(images), np.int64)) if isinstance(images, np.ndarray) else images
     batch = BATCH if data.shape[0] * data.shape[1] <= SMALL_PIXELS else LARGE_BATCH
-    return np.concatenate([model(torch.from_numpy(part.inputs())).numpy() for part in data.batches(batch)])
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    return np.concatenate([model(torch.from_numpy(part.inputs()).to(device)).float().cpu().numpy() for part in data.batches(batch)])
 
 
 def accuracy(model: nn.Module, images: Images) -> float:

@@ -1,8 +1,9 @@
 """Class-aware hybrid pruning: N:M inside blocks, and whole blocks."""
 
 from .errors import PruneError
-from .loop import Iteration, PrunedModel, prune
-from .options import Order, Price, PruneOptions, Ranking, Schedule
+from .loop import prune
+from .options import Order, Precision, Price, PruneOptions, Ranking, Schedule
+from .pruned import Iteration, PrunedModel
 from .saliency import Saliency
 from .selection import Goal, Layer, Selection, Selector
 from .storage import load_pruned, save_pruned
@@ -12,6 +13,7 @@ __all__ = [
     "Iteration",
     "Layer",
     "Order",
+    "Precision",
     "Price",
     "PruneError",
     "PruneOptions",

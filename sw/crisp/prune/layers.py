@@ -77,7 +77,7 @@ def output_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torc
 
 def weight_matrix(weight: torch.Tensor, group: int) -> np.ndarray:
     """Return a weight as the matrix [O, K] that the machine sees."""
-    return to_matrix(weight.detach().numpy(), group)
+    return to_matrix(weight.detach().cpu().numpy(), group)
 
 
 def mask_from_matrix(mask: np.ndarray, like: torch.Tensor, group: int) -> torch.Tensor:

@@ -1,99 +1,43 @@
 """The pruning loop: iterations that ramp the sparsity up, each choosing all masks anew, with fine-tuning between.
 
-Each iteration measures the saliency of all weights, hidden ones included, chooses N:M masks, then blocks, checks the contract, and trains
+Each iteration measures the saliency of all weights, hidden ones included, lets a selector choose masks, checks the contract, and trains
 behind the masks with a straight-through estimator, so that the next may choose otherwise. After the last the masks stay, and the network
-recovers. Source: arXiv 2311.14272, algorithm 1.
+recovers. Source: arXiv 2311.14272, algorithm 1. Where nothing is to be pruned, the same loop fine-tunes the dense network.
 """
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from crisp.arch import Pattern, check
-from crisp.data import Dataset
+from crisp.data import Dataset, Images
 from crisp.golden.convolution import to_matrix
-from crisp.models import accuracy, channels_last, select_classes
+from crisp.models import Head, accuracy, adapt_head, channels_last, find_head
 from crisp.progress import Report, silent
 
 from .errors import PruneError
-from .finetune import Trainer
 from .layers import mask_from_matrix, prunable_layers, weight_matrix
 from .masks import choose_masks
 from .options import PruneOptions
+from .processes import Processes
+from .pruned import Iteration, PrunedModel
 from .saliency import measure_saliency
-from .selection import Selector
+from .selection import Goal, Layer, Selector
+from .state import RunState, StateFile, describe_run, hash_model
 from .ste import dense_weight, hide, reveal, seen_weight
+from .steps import Draw, Steps, random_for
 from .survey import survey
+from .trainer import Trainer, choose_device
 
-__all__ = ["Iteration", "PrunedModel", "prune"]
+__all__ = ["prune", "stage_steps"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Iteration:
-    """What one iteration did.
-
-    Parameters
-    ----------
-    sparsity : float
-        Share of the weights of the pruned layers that the masks hide.
-    kept_share : float
-        Share of all saliency that the kept weights have.
-    changed_share : float
-        Share of the weights seen before the iteration that it hid or showed; 0 in the first.
-    validation_accuracy : float
-        On the user's classes, after fine-tuning.
-    seconds : float
-        Time it took.
-    """
-
-    sparsity: float
-    kept_share: float
-    changed_share: float
-    validation_accuracy: float
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PrunedModel:
-    """A pruned network: dense weights with zeros, and the pattern that they obey.
-
-    Parameters
-    ----------
-    model : Module
-        Network with an output for each user class, in evaluation mode.
-    patterns : dict
-        Pattern of each pruned layer, by its name; `crisp.golden.convolution.to_matrix` gives the matrix it speaks of.
-    classes : tuple of int
-        The user's classes: labels of the data set, in the order of the outputs.
-    options : PruneOptions
-        Settings.
-    dense_validation_accuracy : float
-        Of the network before pruning, among the user's classes.
-    history : tuple of Iteration
-        What happened.
-    """
-
-    model: nn.Module
-    patterns: dict[str, Pattern]
-    classes: tuple[int, ...]
-    options: PruneOptions
-    dense_validation_accuracy: float
-    history: tuple[Iteration, ...]
-
-    @property
-    def sparsity(self) -> float:
-        """Share of zeros in the weights of the pruned layers."""
-        weights = [self.model.get_submodule(name).get_parameter("weight") for name in self.patterns]
-        return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
-
-    @property
-    def seconds(self) -> float:
-        """Time that pruning took."""
-        return sum(iteration.seconds for iteration in self.history)
+#: Seconds between writings of the state of a run.
+STATE_SECONDS = 60.0
 
 
 def prune(
@@ -104,6 +48,10 @@ def prune(
     progress: Report = silent,
     *,
     selector: Selector = choose_masks,
+    teacher: nn.Module | None = None,
+    state: Path | None = None,
+    state_seconds: float = STATE_SECONDS,
+    write: Callable[[PrunedModel], None] = lambda pruned: None,
 ) -> PrunedModel:
     """Prune ``model`` for ``classes``.
 
@@ -114,77 +62,165 @@ def prune(
     data : Dataset
         Images. Only the training part is used: eleven twelfths to learn from, the rest to say how far it has come.
     classes : sequence of int
-        Labels of the classes that the user meets, at least two.
+        Labels of the classes that the user meets: at least two with a reduced head, one with a full one.
     options : PruneOptions, optional
         Settings.
     progress : callable
-        Called after every step.
+        Called after every step, in the first process.
     selector : Selector
         What chooses masks.
+    teacher : Module, optional
+        Network to learn from where the options ask for distillation; its outputs are the data set's classes, or those that the pruned
+        network has. By default the network before pruning.
+    state : Path, optional
+        File that keeps the state of the run. Where it exists the run goes on from it and ends with the same bits as one that was never
+        interrupted; it is deleted at the end.
+    state_seconds : float
+        Time between writings of the state; it is also written when masks are chosen, and at the end of an iteration.
+    write : callable
+        Called with the result, in the first process, before the state is deleted: to write it to disk.
 
     Raises
     ------
     DataError
         When the classes are not labels of the data set.
     PruneError
-        When an option asks for what the network does not have.
+        When an option asks for what the network does not have, the state belongs to another run, or another process has failed.
     """
     options = options or PruneOptions()
-    chosen = data.check_classes(classes)
-    training, validation = (split.select(chosen) for split in data.training_and_validation())
-    if len(training) < options.batch:
-        raise PruneError(f"batch must be at most the {len(training)} training images of the classes, not {options.batch}")
-    pruned = channels_last(select_classes(model, chosen))
+    chosen = data.check_classes(classes, 2 if options.head is Head.REDUCED else 1)
+    training, validation = (
+        split.select(chosen) if options.head is Head.REDUCED else split.keep(chosen) for split in data.training_and_validation()
+    )
+    device = choose_device(options.device)
+    processes = Processes.find(device)
+    options = dataclasses.replace(options, microbatch=microbatch(options, processes))
+    steps = Steps(training, options.batch, options.microbatch, options.seed)
+    pruned = adapt_head(model, chosen, options.head).cpu()
+    if options.channels_last:
+        pruned = channels_last(pruned)
     for parameter in pruned.parameters():
         parameter.requires_grad_(True)
     image = torch.from_numpy(training.take(slice(1)).inputs())
     layers = prunable_layers(pruned, options.keep_dense, image)
     facts, goals = survey(pruned, layers, image, options)
-    exists = {name: fact.exists for name, fact in facts.items()}
-    random = np.random.default_rng(options.seed)
-    dense_accuracy = accuracy(pruned, validation)
-    trainer = Trainer(pruned, training, options)
-    masks: dict[str, np.ndarray] = {}
-    patterns: dict[str, Pattern] = {}
-    history = []
-    for number, goal in enumerate(goals, 1):
+    source = hash_model(pruned)
+    taught_by = find_teacher(model if teacher is None else teacher, data, chosen, options).to(device) if options.distillation else None
+    trainer = Trainer(pruned.to(device), steps, options, taught_by, processes)
+    run = RunState(pruned, layers, trainer, options)
+    told = describe_run(options, data, training, chosen, source, taught_by, selector)
+    file = StateFile(state, told, state_seconds, processes)
+    processes.check_same("options, data and network", repr(told).encode())
+    if not run.restore(file.read()):
+        run.dense_accuracy = judge(pruned, validation, processes)
+    report, totals = progress if processes.is_first else silent, stage_steps(options)
+    for number in range(len(run.history), options.iterations):
+        stage, total = list(totals.items())[number]
+        if run.current is None and not options.is_dense:
+            choose(run, number, facts, goals[number], selector, processes)
+            file.write(run.pack)
         started = time.monotonic()
-        last, stage = number == options.iterations, f"prune {number}/{options.iterations}"
-        scores = measure(pruned, layers, trainer, options)
-        before, selection = masks, selector(contest(scores, masks, options.comeback), facts, goal, options, random)
-        masks, patterns = selection.masks, selection.patterns
-        for name, layer in layers.items():
-            hide(layer, mask_from_matrix(masks[name], dense_weight(layer), options.group), options.ste_decay)
-            check(weight_matrix(seen_weight(layer), options.group), patterns[name], layer=name)
-        trainer.train(options.final_images if last else options.iteration_images, stage, progress, final=last)
-        history.append(
-            Iteration(
-                sparsity=1 - count(masks) / count(exists),
-                kept_share=sum(float(scores[name][masks[name]].sum()) for name in masks)
-                / sum(float(score.sum()) for score in scores.values()),
-                changed_share=sum(int((before[name] ^ masks[name]).sum()) for name in before) / max(count(before), 1),
-                validation_accuracy=accuracy(pruned, validation),
-                seconds=time.monotonic() - started,
-            )
-        )
+
+        def after(done: int) -> None:
+            run.stage_step = done
+            if file.is_due:
+                file.write(run.pack)
+
+        trainer.train(stage, run.stage_step, total, report, final=number == options.iterations - 1, after=after)
+        run.finish(judge(pruned, validation, processes), total * options.batch, started)
+        file.write(run.pack)
     for name, layer in layers.items():
         reveal(layer)
-        check(weight_matrix(dense_weight(layer), options.group), patterns[name], layer=name)
-    return PrunedModel(
-        model=pruned.eval(),
-        patterns=patterns,
+        if options.is_dense:
+            run.patterns[name] = Pattern.dense(weight_matrix(dense_weight(layer), options.group).shape, options.block, options.group)
+        check(weight_matrix(dense_weight(layer), options.group), run.patterns[name], layer=name)
+    result = PrunedModel(
+        model=pruned.eval().cpu(),
+        patterns=run.patterns,
         classes=chosen,
+        class_names=tuple(data.classes[label] for label in chosen),
+        data=data.name,
+        source=source,
         options=options,
-        dense_validation_accuracy=dense_accuracy,
-        history=tuple(history),
+        dense_validation_accuracy=run.dense_accuracy,
+        history=tuple(run.history),
+    )
+    if processes.is_first:
+        write(result)
+    file.delete()
+    return result
+
+
+def stage_steps(options: PruneOptions) -> dict[str, int]:
+    """Return the training steps of each iteration, by the name that progress gives it."""
+    count = options.iterations
+    images = [options.iteration_images] * (count - 1) + [options.final_images]
+    return {f"prune {number}/{count}": -(-each // options.batch) for number, each in enumerate(images, 1)}
+
+
+def microbatch(options: PruneOptions, processes: Processes) -> int:
+    """Return how many images are computed at a time, so that every process has equally many."""
+    size = options.microbatch or options.batch // processes.count
+    if not size or options.batch % (size * processes.count):
+        raise PruneError(
+            f"batch / microbatch must be a multiple of the number of processes, {processes.count}, "
+            f"not {options.batch} / {options.microbatch or 'all'}; choose another batch"
+        )
+    return size
+
+
+def find_teacher(model: nn.Module, data: Dataset, classes: Sequence[int], options: PruneOptions) -> nn.Module:
+    """Return a copy of ``model`` that answers as the pruned network does.
+
+    Raises
+    ------
+    PruneError
+        When it has another number of outputs.
+    """
+    outputs, wanted = find_head(model)[1].out_features, len(classes) if options.head is Head.REDUCED else len(data.classes)
+    if outputs == len(data.classes):
+        found = adapt_head(model, classes, options.head)
+    elif outputs == wanted:
+        found = adapt_head(model, range(outputs), Head.FULL)
+    else:
+        raise PruneError(
+            f"the teacher must have {len(data.classes)} outputs, or the pruned network's {wanted}, not {outputs}; give another"
+        )
+    return channels_last(found) if options.channels_last else found
+
+
+def choose(run: RunState, number: int, facts: Mapping[str, Layer], goal: Goal, selector: Selector, processes: Processes) -> None:
+    """Choose all masks anew, check that they obey their patterns, and put them before the weights."""
+    options, started = run.options, time.monotonic()
+    batches = run.trainer.steps.measured(number, options.saliency_images)
+    saliency = measure_saliency(run.model, run.layers, batches, options.saliency, options.gradient_floor, processes)
+    scores = {name: to_matrix(score, options.group) for name, score in saliency.items()}
+    measured = time.monotonic()
+    random = random_for(Draw.SELECTION, options.seed, number)
+    before, selection = run.masks(), selector(contest(scores, run.masks(), options.comeback), facts, goal, options, random)
+    masks, run.patterns = selection.masks, selection.patterns
+    processes.check_same("masks", b"".join(np.packbits(mask).tobytes() for mask in masks.values()))
+    decay = options.ste_decay if number < options.iterations - 1 else 0.0  # what is hidden at last does not come back
+    for name, layer in run.layers.items():
+        hide(layer, mask_from_matrix(masks[name], dense_weight(layer), options.group), decay)
+        check(weight_matrix(seen_weight(layer), options.group), run.patterns[name], layer=name)
+    run.current = Iteration(
+        sparsity=1 - count(masks) / sum(int(fact.exists.sum()) for fact in facts.values()),
+        kept_share=sum(float(scores[name][masks[name]].sum()) for name in masks) / sum(float(score.sum()) for score in scores.values()),
+        changed_share=sum(int((before[name] ^ masks[name]).sum()) for name in before) / max(count(before), 1),
+        validation_accuracy=0.0,
+        seconds=0.0,
+        saliency_seconds=measured - started,
+        selection_seconds=time.monotonic() - measured,
     )
 
 
-def measure(model: nn.Module, layers: Mapping[str, nn.Module], trainer: Trainer, options: PruneOptions) -> dict[str, np.ndarray]:
-    """Return the saliency of every weight of ``layers`` as matrices [O, K]."""
-    batches = trainer.take(options.saliency_images)
-    saliency = measure_saliency(model, layers, batches, options.saliency, options.gradient_floor)
-    return {name: to_matrix(score, options.group) for name, score in saliency.items()}
+def judge(model: nn.Module, images: Images, processes: Processes) -> float:
+    """Return the share of ``images``, which the processes share, that the network names rightly."""
+    if processes.count == 1:
+        return accuracy(model, images)
+    mine = images.take(np.array(processes.share(range(len(images))), dtype=np.int64))
+    return processes.count_all(round(accuracy(model, mine) * len(mine)) if len(mine) else 0) / len(images)
 
 
 def contest(scores: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], comeback: float) -> Mapping[str, np.ndarray]:

@@ -6,10 +6,12 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Self
 
+from crisp.models import Head
+
 from .errors import PruneError
 from .saliency import Saliency
 
-__all__ = ["Order", "Price", "PruneOptions", "Ranking", "Schedule"]
+__all__ = ["Order", "Precision", "Price", "PruneOptions", "Ranking", "Schedule"]
 
 
 class Ranking(enum.Enum):
@@ -44,6 +46,13 @@ class Order(enum.Enum):
     TOGETHER = "together"  #: N:M and blocks in every iteration
     NM_FIRST = "nm-first"  #: N:M in the first iteration, then blocks
     BLOCKS_FIRST = "blocks-first"  #: blocks in all iterations but the last, then N:M
+
+
+class Precision(enum.Enum):
+    """What a network computes in while it trains; weights and their sums are float32 in any case."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"  #: products in bfloat16, by autocast: where the processor or the graphics card has it, faster
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,22 +94,41 @@ class PruneOptions:
         How it does.
     order : Order
         Whether N:M or blocks come first.
+    keep_dense : tuple of str
+        Names of layers that are not pruned, besides the first convolution and the last layer.
+    seed : int
+        Source of everything random: order, augmentation, what a selector draws. Not negative.
+    head : Head
+        Whether the network keeps all its outputs, and answers among them, or those of the user's classes only.
     iteration_images : int
         Images to fine-tune on after each iteration but the last.
     final_images : int
         Images to fine-tune on after the last.
     batch : int
         Images of a training step.
+    microbatch : int
+        Images that are computed at a time, a divisor of ``batch``: gradients and the statistics of batch norms are averaged over a step's
+        micro-batches, which several processes share. 0 is the whole batch, or with several processes an equal part for each.
     learning_rate : float
         Peak learning rate.
+    warm_up_steps : int
+        Steps in which the learning rate rises.
+    momentum : float
+        Nesterov momentum, 0 to 1 without 1.
     weight_decay : float
         L2 decay of all parameters.
     ste_decay : float
         Decay of hidden weights (SR-STE).
-    keep_dense : tuple of str
-        Names of layers that are not pruned, besides the first convolution and the last layer.
-    seed : int
-        Source of order and augmentation.
+    distillation : float
+        Share of the loss that is the difference from a teacher's answers, 0 to 1; the rest is cross entropy. See `crisp.prune.trainer`.
+    temperature : float
+        What logits are divided by before teacher's and student's answers are compared.
+    device : str
+        ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a graphics card where there is one.
+    precision : Precision
+        What the network computes in while it trains.
+    channels_last : bool
+        Whether images and weights lie channels last in memory, which is faster on most devices.
     """
 
     sparsity: float = 0.9
@@ -120,14 +148,24 @@ class PruneOptions:
     iterations: int = 4
     schedule: Schedule = Schedule.GEOMETRIC
     order: Order = Order.TOGETHER
+    keep_dense: tuple[str, ...] = ()
+    seed: int = 1
+
+    head: Head = Head.REDUCED
     iteration_images: int = 2048
     final_images: int = 28672
     batch: int = 64
+    microbatch: int = 0
     learning_rate: float = 0.05
+    warm_up_steps: int = 10
+    momentum: float = 0.9
     weight_decay: float = 5e-4
     ste_decay: float = 2e-4
-    keep_dense: tuple[str, ...] = ()
-    seed: int = 1
+    distillation: float = 0.0
+    temperature: float = 4.0
+    device: str = "auto"
+    precision: Precision = Precision.FLOAT32
+    channels_last: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
@@ -143,16 +181,37 @@ class PruneOptions:
         for name in ("floor", "comeback"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PruneError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        for name in ("iterations", "batch", "saliency_images"):
+        for name in ("iterations", "saliency_images"):
             if getattr(self, name) < 1:
                 raise PruneError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("iteration_images", "final_images", "gradient_floor", "weight_decay", "ste_decay"):
+        for name in ("gradient_floor", "seed"):
             if getattr(self, name) < 0:
                 raise PruneError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.order is not Order.TOGETHER and self.iterations < 2:
             raise PruneError(f"iterations must be at least 2 where one part of the pattern comes first, not {self.iterations}")
-        if not self.learning_rate > 0:
-            raise PruneError(f"learning_rate must be above 0, not {self.learning_rate}")
+        self.check_training()
+
+    def check_training(self) -> None:
+        """Check what concerns training."""
+        if self.batch < 1:
+            raise PruneError(f"batch must be at least 1, not {self.batch}")
+        if self.microbatch < 0 or self.batch % (self.microbatch or self.batch):
+            raise PruneError(f"microbatch must divide batch = {self.batch}, or be 0 for all of it, not {self.microbatch}")
+        for name in ("iteration_images", "final_images", "warm_up_steps", "weight_decay", "ste_decay"):
+            if getattr(self, name) < 0:
+                raise PruneError(f"{name} must not be negative, not {getattr(self, name)}")
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise PruneError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise PruneError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        if not 0 <= self.distillation <= 1:
+            raise PruneError(f"distillation must be from 0 to 1, not {self.distillation}")
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing is to be pruned: then the network is fine-tuned only, on as many images."""
+        return self.sparsity == 0 and self.n == self.group and self.cycles is None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name, as JSON and TOML have them; without what is none."""

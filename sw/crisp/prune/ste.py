@@ -27,6 +27,8 @@ class MaskedWeight(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Pass the gradient on to all weights, and let hidden ones decay."""
+        if not ctx.decay:
+            return gradients[0], None, None
         weight, mask = ctx.saved_tensors
         return gradients[0] + ctx.decay * (1 - mask) * weight, None, None
 

@@ -11,8 +11,8 @@ from crisp.models import ModelSpec, find_head
 from crisp.models.checkpoint import CheckpointError, build_model, fill_model, read_tensors, save_checkpoint
 
 from .layers import weight_matrix
-from .loop import Iteration, PrunedModel
 from .options import PruneOptions
+from .pruned import Iteration, PrunedModel
 
 __all__ = ["load_pruned", "save_pruned"]
 

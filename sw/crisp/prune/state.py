@@ -1,0 +1,225 @@
+"""The state of a run on disk, so that one that was killed goes on where it stopped and ends with the same bits.
+
+Nothing random is in it: that follows from the seed and the number of the step (`crisp.prune.steps`). A state says which run it belongs to,
+and no other run takes it.
+"""
+
+import dataclasses
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from crisp.arch import Pattern
+from crisp.data import Dataset, Images
+
+from .errors import PruneError
+from .layers import mask_from_matrix, weight_matrix
+from .options import PruneOptions
+from .processes import Processes
+from .pruned import Iteration
+from .ste import dense_weight, hide, straight_through
+from .trainer import Trainer
+
+__all__ = ["RunState", "StateFile", "describe_run", "hash_model"]
+
+#: Of the form of the file: another is refused.
+VERSION = 1
+#: Images whose pixels say which data it is; labels count all.
+SAMPLED_IMAGES = 16
+
+
+class RunState:
+    """Everything that changes while a network is pruned.
+
+    Parameters
+    ----------
+    model : Module
+        Network, with masks before the weights of ``layers`` once they are chosen.
+    layers : mapping
+        Layers that are pruned, by name.
+    trainer : Trainer
+        Has the optimizer and counts steps.
+    options : PruneOptions
+        Settings.
+
+    Attributes
+    ----------
+    patterns : dict
+        What the masks obey, by layer.
+    history : list of Iteration
+        Iterations that are done.
+    current : Iteration, optional
+        What is known of the one that has its masks and trains.
+    stage_step : int
+        Steps it has trained.
+    dense_accuracy : float
+        Of the network before pruning.
+    """
+
+    def __init__(self, model: nn.Module, layers: Mapping[str, nn.Module], trainer: Trainer, options: PruneOptions) -> None:
+        self.model, self.layers, self.trainer, self.options = model, layers, trainer, options
+        self.patterns: dict[str, Pattern] = {}
+        self.history: list[Iteration] = []
+        self.current: Iteration | None = None
+        self.stage_step = 0
+        self.dense_accuracy = 0.0
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Return the masks that lie before the weights, bool [O, K] by layer."""
+        return {name: weight_matrix(straight_through(self.layers[name]).mask, self.options.group) > 0 for name in self.patterns}
+
+    def finish(self, accuracy: float, images: int, started: float) -> None:
+        """Note that an iteration is done, whose training began at ``started``."""
+        current = self.current or Iteration(0.0, 1.0, 0.0, 0.0, 0.0)
+        spent = time.monotonic() - started
+        self.history.append(
+            dataclasses.replace(
+                current,
+                validation_accuracy=accuracy,
+                seconds=current.saliency_seconds + current.selection_seconds + spent,
+                training_seconds=spent,
+                images=images,
+            )
+        )
+        self.current, self.stage_step = None, 0
+
+    def pack(self) -> dict[str, Any]:
+        """Return it as tensors, numbers and text."""
+        return {
+            "model": self.model.state_dict(),
+            "patterns": {name: torch.from_numpy(pattern.n.copy()) for name, pattern in self.patterns.items()},
+            "optimizer": self.trainer.optimizer.state_dict(),
+            "ste_decay": next((straight_through(self.layers[name]).decay for name in self.patterns), 0.0),
+            "step": self.trainer.step,
+            "stage_step": self.stage_step,
+            "history": [dataclasses.asdict(iteration) for iteration in self.history],
+            "current": None if self.current is None else dataclasses.asdict(self.current),
+            "dense_accuracy": self.dense_accuracy,
+        }
+
+    def restore(self, packed: Mapping[str, Any] | None) -> bool:
+        """Take what `pack` returned; tell whether there is anything."""
+        if packed is None:
+            return False
+        options = self.options
+        for name, n in packed["patterns"].items():
+            weight = dense_weight(self.layers[name])
+            shape = weight_matrix(weight, options.group).shape
+            self.patterns[name] = Pattern((shape[0], shape[1]), options.block, options.group, n.numpy())
+            hide(self.layers[name], mask_from_matrix(np.ones(shape, bool), weight, options.group), packed["ste_decay"])
+        self.model.load_state_dict(packed["model"])
+        self.trainer.optimizer.load_state_dict(packed["optimizer"])
+        self.trainer.step, self.stage_step = packed["step"], packed["stage_step"]
+        self.history = [Iteration(**iteration) for iteration in packed["history"]]
+        self.current = None if packed["current"] is None else Iteration(**packed["current"])
+        self.dense_accuracy = packed["dense_accuracy"]
+        return True
+
+
+class StateFile:
+    """The file that keeps a run's state, or none. Only the first process touches the disk.
+
+    Parameters
+    ----------
+    path : Path, optional
+        File.
+    run : mapping
+        What the state must agree with; see `describe_run`.
+    seconds : float
+        Time after which it should be written again.
+    processes : Processes
+        Who shares the run.
+    """
+
+    def __init__(self, path: Path | None, run: Mapping[str, str], seconds: float, processes: Processes) -> None:
+        self.path, self.run, self.seconds, self.processes = path, dict(run), seconds, processes
+        self.written = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the state should be written again."""
+        return self.path is not None and self.processes.is_first and time.monotonic() - self.written >= self.seconds
+
+    def write(self, pack: Callable[[], Mapping[str, Any]]) -> None:
+        """Write what ``pack`` returns, by way of a temporary file."""
+        if self.path is None or not self.processes.is_first:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        with temporary.open("wb") as file:
+            torch.save({"version": VERSION, "run": self.run, "state": pack()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        self.written = time.monotonic()
+
+    def read(self) -> Mapping[str, Any] | None:
+        """Return what was written, or none where there is no file.
+
+        Raises
+        ------
+        PruneError
+            When the file is damaged or belongs to another run; what differs is named.
+        """
+        exists = self.path is not None and self.processes.is_first and self.path.is_file()
+        data = self.processes.send(self.path.read_bytes() if self.path is not None and exists else None)
+        if data is None:
+            return None
+        try:
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            version, run, state = found["version"], dict(found["run"]), found["state"]
+        except Exception as error:  # torch.load raises whatever its unpickler meets
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise PruneError(f"{self.path}: must be the state of a pruning run, not something damaged ({first}); delete it") from error
+        if version != VERSION:
+            raise PruneError(f"{self.path}: must be of form {VERSION}, not {version}; delete it, or go on with the version that wrote it")
+        names = [name for name in {**self.run, **run} if self.run.get(name) != run.get(name)]
+        if names:
+            differs = [f"{name} {self.run.get(name)}, not {run.get(name)}" for name in names]
+            raise PruneError(f"{self.path}: must belong to a run with {'; '.join(differs)}; delete it or name another")
+        packed: Mapping[str, Any] = state
+        return packed
+
+    def delete(self) -> None:
+        """Delete the file: the run is done."""
+        if self.path is not None and self.processes.is_first:
+            self.path.unlink(missing_ok=True)
+
+
+def describe_run(
+    options: PruneOptions,
+    data: Dataset,
+    training: Images,
+    classes: Sequence[int],
+    source: str,
+    teacher: nn.Module | None,
+    selector: Callable[..., Any],
+) -> dict[str, str]:
+    """Return what a saved state must agree with, by name."""
+    sampled = training.take(np.linspace(0, len(training) - 1, min(SAMPLED_IMAGES, len(training))).astype(np.int64))
+    pixels = hashlib.sha256(training.labels.tobytes() + sampled.pixels().tobytes()).hexdigest()
+    return {
+        **{name: str(value) for name, value in options.to_dict().items()},
+        "data": f"{data.name}, {len(training)} images {pixels[:16]}",
+        "classes": str(list(classes)),
+        "model": source[:16],
+        "teacher": "none" if teacher is None else hash_model(teacher)[:16],
+        "selector": getattr(selector, "__qualname__", type(selector).__qualname__),
+    }
+
+
+def hash_model(model: nn.Module) -> str:
+    """Return the SHA-256 of all parameters and buffers of ``model``, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
