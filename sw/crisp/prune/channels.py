@@ -41,7 +41,7 @@ class ChannelOptions:
     uniform : bool
         Whether all layers keep the same share of their channels; else they compete.
     price : Price
-        What they compete by the importance for: nothing, a weight, or a multiplication.
+        What they compete by the importance for: a channel, as in the paper, a weight, or a multiplication.
     floor : float
         Share of every layer's channels that stays in any case, 0 to 1; at least one bundle always does.
     keep : tuple of str
@@ -50,7 +50,7 @@ class ChannelOptions:
 
     multiples: tuple[int, ...] = (4, 16)
     uniform: bool = False
-    price: Price = Price.MACS
+    price: Price = Price.NONE
     floor: float = 0.1
     keep: tuple[str, ...] = ()
 

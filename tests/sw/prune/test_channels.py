@@ -140,7 +140,7 @@ def test_what_nothing_reads_goes_first_and_changes_nothing():
     [
         ("resnet20", ChannelOptions()),
         ("resnet20", ChannelOptions(uniform=True)),
-        ("resnet20", ChannelOptions(price=Price.NONE)),
+        ("resnet20", ChannelOptions(price=Price.MACS)),
         ("mobilenetv2", ChannelOptions(price=Price.WEIGHTS)),
     ],
 )
