@@ -34,10 +34,14 @@ def blocks_alone(options: PruneOptions) -> PruneOptions:
     return dataclasses.replace(all_of_group(options), floor=options.floor * options.n / options.group)
 
 
+def plain(options: PruneOptions) -> PruneOptions:
+    """Return options whose pattern is none, whatever an experiment says of patterns."""
+    return dataclasses.replace(all_of_group(options), block=PruneOptions().block)
+
+
 def nothing(options: PruneOptions) -> PruneOptions:
     """Return options that hide no weight."""
-    plain = PruneOptions()
-    return dataclasses.replace(options, n=options.group, block=plain.block, per_block=False, sparsity=0.0, cycles=None)
+    return dataclasses.replace(plain(options), sparsity=0.0, cycles=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,8 @@ class Method:
         What records call its pattern; empty where patterns say it themselves.
     has_level : bool
         Whether it prunes at all.
+    takes_channels : bool
+        Whether it gives a smaller network instead of masks: see `crisp.experiment.channel_method`.
     """
 
     name: str
@@ -72,6 +78,7 @@ class Method:
     make_selector: Callable[[], Selector] = lambda: choose_masks
     pattern: str = ""
     has_level: bool = True
+    takes_channels: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_method, (self.name, "a process")  # functions without a name do not travel to other processes
@@ -122,6 +129,14 @@ METHODS: dict[str, Method] = {
             make_selector=lambda: choose_nm,
         ),
         Method(name="block", label="block only", text="Whole blocks stay, chosen and allocated as ours.", finish=blocks_alone),
+        Method(
+            name="channel",
+            label="channels",
+            text="Whole channels go, by what they contribute to the loss on the user's classes: a smaller dense network.",
+            finish=plain,
+            pattern="channels",
+            takes_channels=True,
+        ),
         Method(name="crisp", label="CRISP", text="The paper's: N:M and blocks, raw global ranking by Taylor saliency.", options=PAPER),
         Method(
             name="crisp-random",

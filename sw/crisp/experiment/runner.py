@@ -2,7 +2,6 @@
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
 from crisp.models import accuracy, select_classes
 from crisp.progress import Report, silent
-from crisp.prune import Goal, Layer, PrunedModel, PruneError, PruneOptions, prune
+from crisp.prune import PruneOptions
 from crisp.prune.cycles import CycleModel
-from crisp.prune.layers import output_pixels, prunable_layers, weight_matrix
 from crisp.prune.masks import choose_uniform_mask
 from crisp.quantize import judge, quantize, to_network
 from crisp.report import provenance
@@ -26,7 +24,7 @@ from .file import Experiment
 from .grid import Run
 from .levels import LevelKind
 from .macs import count_macs
-from .methods import Method
+from .pruned import Pruned, layer_matrices, prune_by, reason_against
 
 __all__ = ["execute"]
 
@@ -100,14 +98,17 @@ def execute(run: Run, experiment: Experiment, dataset: Dataset, networks: Path, 
         "options": options.to_dict(),
     }
     started = time.monotonic()
-    record["note"] = reason_against(method, options, dense, image, machine)
+    record["note"] = reason_against(method, dense, training, options, machine)
     if not record["note"]:
-        pruned = prune(base, dataset, run.labels, options, progress, selector=method.make_selector())
+        pruned = prune_by(method, base, dataset, run.labels, options, machine, progress)
         record["seconds"] = round(time.monotonic() - started, 1)
-        record |= measure_pruned(pruned, dense, image, machine, method)
         calibration = training.take(np.random.default_rng(run.seed).permutation(len(training))[: experiment.calibration_images])
-        record["top1_float"] = accuracy(pruned.model, judged)
-        record["top1_int8"] = judge_int8(pruned, calibration, judged, config)
+        record |= {
+            **pruned.figures,
+            "macs_kept": count_macs(pruned.model, image) / count_macs(dense, image),
+            "top1_float": accuracy(pruned.model, judged),
+            "top1_int8": judge_int8(pruned, calibration, judged, config),
+        }
     if not method.has_level:
         record["top1_dense"] = record["top1_float"]
     return record | provenance(command(run, experiment), run.seed)
@@ -136,70 +137,7 @@ def uniform_patterns(dense: nn.Module, image: np.ndarray, sparsity: float, group
     return {name: choose_uniform_mask(score, layer.exists, min(1 - sparsity, 0.5), options)[1] for name, (score, layer) in matrices.items()}
 
 
-def layer_matrices(model: nn.Module, image: np.ndarray, options: PruneOptions) -> dict[str, tuple[np.ndarray, Layer]]:
-    """Return the magnitudes of the weights of every layer that is pruned, [O, K], and what else is known of it."""
-    inputs = torch.from_numpy(image)
-    layers = prunable_layers(model, options.keep_dense, inputs)
-    pixels = output_pixels(model, layers, inputs)
-    weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
-    return {
-        name: (
-            np.abs(weight_matrix(weight, options.group)),
-            Layer(weight_matrix(torch.ones_like(weight), options.group) > 0, pixels[name]),
-        )
-        for name, weight in weights.items()
-    }
-
-
-def reason_against(method: Method, options: PruneOptions, dense: nn.Module, image: np.ndarray, machine: CycleModel) -> str:
-    """Return why a method cannot reach its goal, tried on the dense network's magnitudes; empty where it can."""
-    matrices = layer_matrices(dense, image, options)
-    goal = Goal(
-        sparsity=options.sparsity,
-        cycles=None if options.cycles is None else int(options.cycles * machine.dense),
-        measure=machine.predict,
-        n=options.n,
-    )
-    scores = {name: score for name, (score, _) in matrices.items()}
-    layers = {name: layer for name, (_, layer) in matrices.items()}
-    try:
-        method.make_selector()(scores, layers, goal, options, np.random.default_rng(options.seed))
-    except PruneError as error:
-        return str(error)
-    return ""
-
-
-def measure_pruned(pruned: PrunedModel, dense: nn.Module, image: np.ndarray, machine: CycleModel, method: Method) -> dict[str, Any]:
-    """Return what a pruned network has left."""
-    kept, whole = count_macs(pruned.model, image), count_macs(dense, image)
-    return {
-        "pattern": method.pattern or pattern_text(list(pruned.patterns.values())),
-        "sparsity": pruned.sparsity,
-        "macs_kept": kept / whole,
-        "cycles": machine.predict(thinned(pruned.patterns)),
-        "kept_share": pruned.history[-1].kept_share,
-        "layers": [layer_record(name, pattern) for name, pattern in pruned.patterns.items()],
-    }
-
-
-def layer_record(name: str, pattern: Pattern) -> dict[str, Any]:
-    """Return what a layer has left: blocks, and the share of its weights that the pattern leaves room for."""
-    return {"name": name, "blocks": pattern.n.size, "kept_blocks": int(pattern.kept.sum()), "density": round(pattern.density, 5)}
-
-
-def pattern_text(patterns: Sequence[Pattern]) -> str:
-    """Return N:M of patterns in a word; the least and the largest N of blocks that stay where they differ."""
-    found = sorted({int(n) for pattern in patterns for n in np.unique(pattern.n) if n})
-    ns = f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"
-    return f"{ns}:{patterns[0].group}"
-
-
-def judge_int8(pruned: PrunedModel, calibration: Images, judged: Images, config: Config) -> float:
+def judge_int8(pruned: Pruned, calibration: Images, judged: Images, config: Config) -> float:
     """Return the accuracy of the int8 network."""
     quantized = quantize(pruned.model, calibration.inputs(), name="pruned")
-    return judge(to_network(quantized, config, thinned(pruned.patterns)), judged)
-
-
-def thinned(patterns: Mapping[str, Pattern]) -> dict[str, Pattern]:
-    """Return the patterns that leave anything out."""
-    return {name: pattern for name, pattern in patterns.items() if (pattern.n < pattern.group).any()}
+    return judge(to_network(quantized, config, pruned.patterns), judged)

@@ -41,7 +41,7 @@ def test_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
 
 
 def add_slowly(path, counter):
-    for _ in range(10):
+    for _ in range(5):
         with lock(path):
             value = int(counter.read_text())
             time.sleep(0.001)
@@ -56,4 +56,4 @@ def test_waiting_processes_take_turns(tmp_path):
         process.start()
     for process in processes:
         process.join()
-    assert counter.read_text() == "20"
+    assert counter.read_text() == "10"

@@ -15,7 +15,7 @@ from crisp.experiment.state import State
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.prune import PruneError, PruneOptions
 
-METHODS = ["unstructured", "nm", "block", "crisp", "crisp-random", "crisp-published", "hybrid-random", "hybrid"]
+METHODS = ["unstructured", "nm", "block", "channel", "crisp", "crisp-random", "crisp-published", "hybrid-random", "hybrid"]
 DATA = striped_dataset(side=16)
 #: Networks that tests of this file train are trained once.
 FOLDER = "experiments"
@@ -45,7 +45,7 @@ def test_every_method_at_one_level(monkeypatch, folder):
     by_method = {record["method"]: record for record in records}
     assert list(by_method) == sorted(["dense", *METHODS])
     assert json.loads((folder / "output/pruning.json").read_text()) == records
-    assert "9 records" in text
+    assert "10 records" in text
     dense = by_method["dense"]
     (path,) = (folder / "networks").glob("*.safetensors")
     base = select_classes(load_checkpoint(path)[0], (3, 1))
@@ -56,7 +56,7 @@ def test_every_method_at_one_level(monkeypatch, folder):
         assert record["cycles_dense"] == dense["cycles"]
         assert {"commit", "command", "seed", "seconds", "config", "split"} <= record.keys()
         assert 0 <= record["top1_int8"] <= 1
-        assert 0 < record["kept_share"] <= 1
+        assert record["method"] == "channel" or 0 < record["kept_share"] <= 1
     assert (dense["sparsity"], dense["macs_kept"], dense["pattern"]) == (0, 1, "dense")
     patterns = {"unstructured": "unstructured", "nm": "1:4", "block": "4:4", "crisp": "2:4"}
     assert {name: by_method[name]["pattern"] for name in patterns} == patterns
@@ -64,15 +64,16 @@ def test_every_method_at_one_level(monkeypatch, folder):
         assert by_method[name]["sparsity"] >= 0.7 - 1e-6
         assert by_method[name]["cycles"] <= dense["cycles"]
         assert by_method[name]["macs_kept"] < 0.8
+    assert by_method["channel"]["pattern"] == "channels"
     kept = [[layer["kept_blocks"] for layer in by_method[name]["layers"]] for name in ("nm", "crisp")]
     assert kept[0] == [layer["blocks"] for layer in by_method["nm"]["layers"]]
     assert sum(kept[1]) < sum(kept[0])
 
 
 def test_equal_cycles(monkeypatch, folder):
-    experiment = grid("block", "hybrid", cycles=[0.5])
-    records, _ = run(monkeypatch, folder, experiment, only=["method=block", "method=hybrid"])
-    assert {"block", "hybrid"} <= {record["method"] for record in records}
+    experiment = grid("block", "channel", "hybrid", cycles=[0.5])
+    records, _ = run(monkeypatch, folder, experiment, only=["method=block", "method=hybrid", "method=channel"])
+    assert {"block", "channel", "hybrid"} <= {record["method"] for record in records}
     for record in (each for each in records if each["level"]):
         assert 0.4 < record["cycles"] / record["cycles_dense"] <= 0.5
         assert record["cycles_asked"] == 0.5
@@ -92,6 +93,9 @@ def test_level_out_of_reach_is_a_record_and_no_error(monkeypatch, folder):
     assert record["top1_float"] is None
     assert record["top1_dense"] is not None
     assert "out of reach" in text
+    records, _ = run(monkeypatch, folder, grid("channel", cycles=[0.01]))
+    (record,) = (each for each in records if each["method"] == "channel")
+    assert "channels" in record["note"] or "cycles" in record["note"]
 
 
 def test_what_is_done_is_not_done_again(monkeypatch, folder):
