@@ -2,8 +2,9 @@
 
 Floating point computes the golden integers because it holds every number on the way. Activations are kept as ``x - zero point``, so that
 pixels outside the image are 0. While ``sum |w| * max |x - zero point| <= 2^24`` in every row, float32 holds every sum of products, in
-whatever order it is added up, and else float64 does (2^53). ``(sum + bias) * multiplier`` is an integer below 2^49 and a shift changes only
-the exponent: one multiplication and one addition in float64 are exact. ``round`` rounds half to even, as `crisp.golden.requantize` does.
+whatever order it is added up; else K is cut into pieces of which it does, or float64 takes all (2^53). ``(sum + bias) * multiplier`` is an
+integer below 2^49 and a shift changes only the exponent: one multiplication and one addition in float64 are exact. ``round`` rounds half to
+even, as `crisp.golden.requantize` does.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ __all__ = ["FastNetwork", "answers", "judge"]
 FLOAT32_INTEGERS = 2**24
 #: Pixels of the images of a batch: the early layers of so many stay in the cache.
 BATCH_PIXELS = 40_000
+#: Pieces of K that are computed in float32 rather than all of it in float64, at most.
+MOST_PIECES = 4
 #: Values that are scaled at a time, in float64: they stay in the cache as well.
 PART = 2**16
 #: Images that `answers` also computes with the golden model.
@@ -174,12 +177,14 @@ def prepare_product(
 ) -> Callable[..., torch.Tensor]:
     """Return what computes a convolution of int8 weights [O, C / groups, kh, kw]."""
     geometry, zero_point = node.convolution, node.input_zero_point
-    rows = weights.reshape(len(weights), -1).astype(np.int64)
-    largest = int(np.abs(rows).sum(axis=1).max()) * max(128 + zero_point, 127 - zero_point)
-    dtype = torch.float32 if largest <= FLOAT32_INTEGERS else torch.float64
+    reach = max(128 + zero_point, 127 - zero_point)
+    pieces = cut(weights, reach) if geometry.groups == 1 else [slice(None)]
+    dtype = torch.float32 if fits(weights, pieces, reach) else torch.float64
     matrix = torch.from_numpy(weights).to(dtype, memory_format=torch.channels_last)
+    kernels = [matrix[:, piece].contiguous(memory_format=torch.channels_last) for piece in pieces]
     multiplier = np.ldexp(scales[0].astype(np.float64), -scales[1].astype(np.int64))
-    offset = (bias + zero_point * rows.sum(axis=1)) * multiplier  # the zero point comes out of the bias again: inputs are without it
+    total = weights.sum(axis=(1, 2, 3), dtype=np.int64)
+    offset = (bias + zero_point * total) * multiplier  # the zero point comes out of the bias again: inputs are without it
     factor, constant = (torch.from_numpy(value)[:, None, None] for value in (multiplier, offset))
     shift = zero_point - offsets[node.inputs[0]]
     even = geometry.padding == geometry.padding_end
@@ -187,13 +192,40 @@ def prepare_product(
 
     def run(x: torch.Tensor) -> torch.Tensor:
         x = functional.pad(moved(x, shift), around) if any(around) else moved(x, shift)
-        sums = functional.conv2d(x.to(dtype), matrix, None, geometry.stride, inside, geometry.dilation, geometry.groups)
+        options = (None, geometry.stride, inside, geometry.dilation, geometry.groups)
+        sums = functional.conv2d(x[:, pieces[0]].to(dtype), kernels[0], *options)
+        for piece, kernel in zip(pieces[1:], kernels[1:], strict=True):
+            sums = sums.double().add_(functional.conv2d(x[:, piece].to(dtype), kernel, *options))
         for part in sums.split(part_size(sums)):
             scaled = part.double()
             part.copy_(torch.addcmul(constant, scaled, factor, out=scaled).round_())
         return sums.float().clamp_(*limits)
 
     return run
+
+
+def cut(weights: np.ndarray, reach: int) -> list[slice]:
+    """Return input channels in the fewest equal pieces of which float32 holds every sum; all of them where a few pieces do not do.
+
+    Parameters
+    ----------
+    weights : ndarray
+        int8 [O, C, kh, kw].
+    reach : int
+        Largest magnitude of an input.
+    """
+    channels = weights.shape[1]
+    for count in range(1, min(MOST_PIECES, channels) + 1):
+        size = -(-channels // count)
+        pieces = [slice(start, start + size) for start in range(0, channels, size)]
+        if fits(weights, pieces, reach):
+            return pieces
+    return [slice(None)]
+
+
+def fits(weights: np.ndarray, pieces: list[slice], reach: int) -> bool:
+    """Return whether float32 holds every sum of each of some pieces of the input channels."""
+    return all(int(np.abs(weights[:, piece].astype(np.int64)).sum(axis=(1, 2, 3)).max()) * reach <= FLOAT32_INTEGERS for piece in pieces)
 
 
 def prepare_add(node: Add, offsets: Mapping[str, int]) -> Callable[..., torch.Tensor]:

@@ -14,6 +14,7 @@ from crisp.arch import Config, unpack
 from crisp.golden.network import Add, AveragePool, GlobalAveragePool, GroupedProduct, MaxPool, Network, Product, Table, exact_product
 from crisp.models import load_checkpoint
 from crisp.quantize import FastNetwork, QuantizeError, judge, quantize, to_network
+from crisp.quantize.judge import cut
 
 
 def check(network: Network, images: np.ndarray) -> set[type]:
@@ -51,15 +52,16 @@ def test_every_node_has_the_golden_bits():
     assert kinds == {Product, GroupedProduct, Add, MaxPool, AveragePool, GlobalAveragePool, Table}
 
 
-def test_sums_that_float32_does_not_hold():
+@pytest.mark.parametrize(("inputs", "pieces"), [(500, 1), (2000, 4), (3000, 1)])
+def test_sums_that_float32_does_not_hold(inputs, pieces):
     """The largest weights on the largest inputs: sums reach 2^25, where odd ones are lost in float32, and each step of a sum is seen."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(2000, 64))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64))
     with torch.no_grad():
-        model[1].weight[:] = torch.where(torch.rand(64, 2000) < 0.01, 0.9, 1.0)
-    network = to_network(quantize(model, np.full((1, 2000, 1, 1), 255, np.float32)), Config())
+        model[1].weight[:] = torch.where(torch.rand(64, inputs) < 0.01, 0.9, 1.0)
+    network = to_network(quantize(model, np.full((1, inputs, 1, 1), 255, np.float32)), Config())
     (node,) = network.nodes
     random = np.random.default_rng(0)
-    x = np.full((40, 2000), 127, np.int8)
+    x = np.full((40, inputs), 127, np.int8)
     x[:, 0] -= random.integers(0, 2, 40).astype(np.int8)
     sums = unpack(node.layer.packed).astype(np.int64) @ x.T.astype(np.int64)
     fine = {
@@ -72,6 +74,7 @@ def test_sums_that_float32_does_not_hold():
     check(network, x[:, None, None])
     outputs = network.run(x[:, None, None], product=exact_product)
     assert -128 < outputs.min() < outputs.max() < 127
+    assert len(cut(unpack(node.layer.packed).reshape(64, inputs, 1, 1), 255)) == pieces
 
 
 def test_share_that_is_right():
