@@ -166,7 +166,9 @@ def run_demo(
     dense_float = select_classes(model, classes).eval()
     test = dataset.test.select(classes)
     training = dataset.training_and_validation()[0].select(classes)
-    prune_options = prune_options or PruneOptions(sparsity=options.sparsity, group=config.group_size, seed=options.seed)
+    prune_options = prune_options or PruneOptions(
+        sparsity=options.sparsity, n=config.group_size, group=config.group_size, seed=options.seed
+    )
     with draw_progress(console) as progress:
         calibration = training.take(np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]).inputs()
         dense_int8 = to_network(quantize(dense_float, calibration, name="dense"), config)
@@ -198,7 +200,7 @@ def run_demo(
         "classes": names,
         "config": {"name": options.config, **dataclasses.asdict(config), "on_chip_bytes": config.on_chip_bytes},
         "memory": dataclasses.asdict(memory),
-        "pattern": f"{prune_options.n}:{prune_options.group}, B = {prune_options.block}",
+        "pattern": describe_pattern(prune_options),
         "sparsity": pruned.sparsity,
         "images": options.images,
         "test_images": len(test),
@@ -213,6 +215,12 @@ def run_demo(
     draw_layers(comparison, title, options.output / "demo.png")
     show(comparison, accuracies, options, record, console)
     return DemoResult(comparison=comparison, accuracies=accuracies, record=record)
+
+
+def describe_pattern(options: PruneOptions) -> str:
+    """Return which pattern the pruned layers have, in words."""
+    n = f"up to {options.n}:{options.group} in each block" if options.per_block else f"{options.n}:{options.group}"
+    return f"{n}, B = {options.block}"
 
 
 def describe(config: Config) -> str:

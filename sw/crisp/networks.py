@@ -102,7 +102,7 @@ class Sparsity:
 
     def options(self) -> PruneOptions:
         """Return the settings of pruning that speak of N, M and B."""
-        return PruneOptions(n=self.n, group=self.group, block=self.block)
+        return PruneOptions(n=self.n, group=self.group, block=self.block, per_block=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How fast pruning is, and where its time goes: choosing the masks of ResNet-50, and the images that each part of an iteration takes in a second."""
+"""How fast pruning is, and where its time goes."""
 
 import os
 import platform

@@ -132,7 +132,7 @@ def with_level(run: Run, dense: nn.Module, image: np.ndarray, machine: CycleMode
 
 def uniform_patterns(dense: nn.Module, image: np.ndarray, sparsity: float, group: int) -> dict[str, Pattern]:
     """Return the patterns of all layers cut alike: N half of M, in blocks of 16, by magnitude; as sparse as whole blocks allow in each."""
-    options = PruneOptions(n=group // 2, group=group, block=REFERENCE_BLOCK)
+    options = PruneOptions(n=group // 2, group=group, block=REFERENCE_BLOCK, per_block=False)
     matrices = layer_matrices(dense, image, options)
     return {name: choose_uniform_mask(score, layer.exists, min(1 - sparsity, 0.5), options)[1] for name, (score, layer) in matrices.items()}
 

@@ -1,18 +1,24 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from crisp.arch import check
-from crisp.prune import Goal, Layer, PruneError, PruneOptions
+from crisp.prune import Goal, Layer, Price, PruneError, PruneOptions, Ranking
 from crisp.prune.masks import choose_masks, choose_uniform_mask
 
 SHAPES = {"a": (16, 288), "b": (40, 160), "c": (64, 128)}
 LAYERS = {name: Layer(np.ones(shape, bool)) for name, shape in SHAPES.items()}
 
 
+#: CRISP's pattern and competition.
+CRISP = PruneOptions(n=2, per_block=False, ranking=Ranking.RAW, price=Price.WEIGHTS)
+
+
 def random_choice(seed, sparsity, **options):
     random = np.random.default_rng(seed)
     scores = {name: random.exponential(size=shape) for name, shape in SHAPES.items()}
-    chosen = choose_masks(scores, LAYERS, Goal(sparsity), PruneOptions(**options))
+    chosen = choose_masks(scores, LAYERS, Goal(sparsity), dataclasses.replace(CRISP, **options))
     return scores, chosen.masks, chosen.patterns
 
 
@@ -42,14 +48,14 @@ def test_floor_keeps_a_share_of_each_layer():
     random = np.random.default_rng(0)
     scores = {name: random.random(shape) * (1e-6 if name == "a" else 1) for name, shape in SHAPES.items()}
     for floor, least in ((0.0, 1), (0.34, 6)):
-        patterns = choose_masks(scores, LAYERS, Goal(0.75), PruneOptions(floor=floor)).patterns
+        patterns = choose_masks(scores, LAYERS, Goal(0.75), dataclasses.replace(CRISP, floor=floor)).patterns
         assert patterns["a"].kept.sum(axis=1).tolist() == [least]
 
 
 def test_padding_of_k_is_no_weight():
     scores = {"a": np.ones((16, 48))}
     exists = np.tile(np.arange(16) < 13, (16, 3))
-    masks = choose_masks(scores, {"a": Layer(exists)}, Goal(0.5), PruneOptions()).masks
+    masks = choose_masks(scores, {"a": Layer(exists)}, Goal(0.5), CRISP).masks
     assert not (masks["a"] & ~exists).any()
 
 
