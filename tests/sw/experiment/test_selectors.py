@@ -5,11 +5,11 @@ import pytest
 
 from crisp.arch import Pattern, check
 from crisp.experiment.selectors import PublishedChoice, choose_nm, choose_random_blocks, choose_unstructured, misordered
-from crisp.prune import Goal, Layer, PruneError, PruneOptions
+from crisp.prune import Goal, Layer, Price, PruneError, PruneOptions, Ranking
 from crisp.prune.masks import choose_masks, measure
 from crisp.prune.nm import nm_mask
 
-OPTIONS = PruneOptions(floor=0.0)
+OPTIONS = PruneOptions(n=2, per_block=False, ranking=Ranking.RAW, price=Price.WEIGHTS)
 SHAPES = {"wide": (40, 144), "tall": (64, 72), "flat": (16, 100)}
 RANDOM = np.random.default_rng(0)
 

@@ -82,7 +82,7 @@ def test_sparsity_that_cannot_be():
 )
 def test_uniform_mask_has_the_nearest_density(shape, density, options, columns):
     score = np.random.default_rng(0).exponential(size=shape)
-    mask, pattern = choose_uniform_mask(score, np.ones(shape, bool), density, PruneOptions(**options))
+    mask, pattern = choose_uniform_mask(score, np.ones(shape, bool), density, dataclasses.replace(CRISP, **options))
     check(score * mask, pattern)
     assert pattern.kept.sum(axis=1).tolist() == [columns] * pattern.block_rows
     assert mask.sum() == pattern.density * mask.size
@@ -92,7 +92,7 @@ def test_uniform_mask_keeps_the_most_salient():
     score = np.full((32, 64), 1.0)
     score[:16, 16:32] = score[16:, 48:] = 2.0
     score[:, 3::4] *= 1.5
-    mask, pattern = choose_uniform_mask(score, np.ones(score.shape, bool), 0.06, PruneOptions(n=1))
+    mask, pattern = choose_uniform_mask(score, np.ones(score.shape, bool), 0.06, dataclasses.replace(CRISP, n=1))
     assert pattern.kept.tolist() == [[False, True, False, False], [False, False, False, True]]
     assert np.flatnonzero(mask[0]).tolist() == [19, 23, 27, 31]
     assert np.flatnonzero(mask[16]).tolist() == [51, 55, 59, 63]

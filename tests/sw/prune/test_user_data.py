@@ -31,7 +31,9 @@ def folder(tmp_path_factory):
 def run(folder):
     data = load_dataset(folder, size=SIDE)
     model = build("resnet18", 3, SIDE, width=0.25, seed=1)
-    options = PruneOptions(sparsity=0.8, iterations=2, iteration_images=32, final_images=256, saliency_images=16, batch=16)
+    options = PruneOptions(
+        sparsity=0.8, iterations=2, iteration_images=32, final_images=256, saliency_images=16, batch=16, distillation=0.0
+    )
     return data, prune(model, data, data.check_classes((2, 0)), options)
 
 
