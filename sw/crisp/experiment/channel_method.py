@@ -13,11 +13,13 @@ from torch import nn
 
 from crisp.arch import Config
 from crisp.data import Dataset, Images
-from crisp.models import select_classes
+from crisp.models import Head
 from crisp.progress import Report, silent
 from crisp.prune import Goal, Order, Price, PruneOptions, prune
 from crisp.prune.channels import ChannelGoal, ChannelOptions, measure_channels, prunable_weights, remove_channels
 from crisp.prune.schedule import plan_goals
+
+from .view import View
 
 __all__ = ["prune_channels", "try_channels"]
 
@@ -52,14 +54,16 @@ def prune_channels(
     PruneError
         When the goal is out of reach.
     """
-    chosen = data.select(classes)
-    image = chosen.train.take(slice(1)).inputs()
-    network = select_classes(model, classes).eval()
+    view = View.of(model, data, classes, options.head)
+    network, images = view.dense, view.training
+    # A reduced head's outputs are the classes of a data set that has no others.
+    chosen, labels = (data.select(classes), range(len(classes))) if options.head is Head.REDUCED else (data, classes)
+    image = images.take(slice(1)).inputs()
     weights = prunable_weights(network, image)
     whole = dataclasses.replace(options, n=options.group, per_block=False, order=Order.TOGETHER)
     for number, goal in enumerate(plan_goals(whole, dense_cycles), 1):
         last = number == options.iterations
-        contributions = measure_channels(network, batches(chosen.train, options, number))
+        contributions = measure_channels(network, batches(images, options, number))
         smaller = remove_channels(
             network, image, contributions, channel_goal(goal, weights), Config.load(options.config), channel_options(options)
         )
@@ -73,7 +77,7 @@ def prune_channels(
             seed=1000 * options.seed + number,
         )
         stage = f"channels {number}/{options.iterations}"
-        network = prune(smaller.model, chosen, range(len(classes)), training, renamed(progress, stage)).model
+        network = prune(smaller.model, chosen, labels, training, renamed(progress, stage), teacher=view.dense).model
     return network
 
 

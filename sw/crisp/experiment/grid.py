@@ -12,6 +12,7 @@ from typing import Any
 
 from crisp.arch import Config
 from crisp.data import Dataset, choose_classes, draw_classes
+from crisp.models import Head
 from crisp.prune import PruneOptions
 
 from .errors import ExperimentError
@@ -116,19 +117,21 @@ def sets_of(experiment: Experiment, grid: Grid, dataset: Dataset) -> list[tuple[
 
 def name_sets(classes: ClassSets, dataset: Dataset) -> list[tuple[str, tuple[int, ...]]]:
     """Return the labels of sets of classes, with their names."""
-    explicit = [(str(number), choose_classes(words, dataset, least=2)) for number, words in enumerate(classes.sets, 1)]
-    drawn = [(str(seed), draw_classes(dataset, classes.count, seed, least=2)) for seed in classes.seeds]
+    explicit = [(str(number), choose_classes(words, dataset)) for number, words in enumerate(classes.sets, 1)]
+    drawn = [(str(seed), draw_classes(dataset, classes.count, seed)) for seed in classes.seeds]
     return [(f"{classes.name}-{suffix}", labels) for suffix, labels in explicit + drawn]
 
 
 def cells(experiment: Experiment, grid: Grid, dataset: Dataset, seed: int, class_set: str, labels: tuple[int, ...]) -> Iterator[Run]:
     """Yield the runs of one seed and one set of classes."""
     for network in grid.networks:
-        for method in dict.fromkeys((DENSE.name, *grid.methods)):
+        for method in with_dense(experiment, grid):
             has_level = experiment.method(method).method.has_level
             axes = itertools.product(grid.patterns or (None,), grid.blocks or (None,), grid.levels if has_level else (None,))
             for pattern, block, level in axes:
                 options = experiment.prune_options(network, method, pattern, block, seed)
+                if options.head is Head.REDUCED and len(labels) < 2:
+                    raise ExperimentError(f"{class_set} must have two classes at least with a reduced head, not one; ask for head = 'full'")
                 yield Run(
                     network=network,
                     class_set=class_set,
@@ -139,6 +142,12 @@ def cells(experiment: Experiment, grid: Grid, dataset: Dataset, seed: int, class
                     seed=seed,
                     description=describe(experiment, dataset, network, labels, method, level, options),
                 )
+
+
+def with_dense(experiment: Experiment, grid: Grid) -> list[str]:
+    """Return the methods of a grid, the dense ones first; with the library's where it has none."""
+    dense = [name for name in grid.methods if experiment.method(name).method is DENSE]
+    return list(dict.fromkeys((*(dense or [DENSE.name]), *grid.methods)))
 
 
 def describe(

@@ -68,6 +68,8 @@ class Method:
         Whether it prunes at all.
     takes_channels : bool
         Whether it gives a smaller network instead of masks: see `crisp.experiment.channel_method`.
+    has_memory : bool
+        Whether its choice of masks depends on the ones before, so that a run cannot go on in the middle.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Method:
     pattern: str = ""
     has_level: bool = True
     takes_channels: bool = False
+    has_memory: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_method, (self.name, "a process")  # functions without a name do not travel to other processes
@@ -151,6 +154,7 @@ METHODS: dict[str, Method] = {
             text="CRISP with two faults of its public code: wrong order of blocks, frozen N:M masks.",
             options=PAPER,
             make_selector=PublishedChoice,
+            has_memory=True,
         ),
         Method(
             name="crisp-misordered",
@@ -165,6 +169,7 @@ METHODS: dict[str, Method] = {
             text="CRISP with the public code's frozen N:M masks alone.",
             options=PAPER,
             make_selector=lambda: PublishedChoice(misorder=False),
+            has_memory=True,
         ),
         Method(
             name="hybrid-random",

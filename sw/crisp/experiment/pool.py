@@ -157,7 +157,7 @@ def attempt(run: Run, experiment: Experiment, folder: Path, dataset: Dataset | N
         if record is not None:
             return Outcome(run, record)
         try:
-            record = execute(run, experiment, dataset or cached_data(experiment), folder / "networks", progress)
+            record = execute(run, experiment, dataset or cached_data(experiment), folder, progress)
         except CrispError as error:
             return Outcome(run, failure=f"{run}: {error}")
         state.write(run, record)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
-from crisp.models import select_classes
 from crisp.progress import Report
 from crisp.prune import Goal, Layer, PruneError, PruneOptions, prune
 from crisp.prune.channels import prunable_weights
@@ -19,6 +19,7 @@ from crisp.prune.layers import output_pixels, prunable_layers, weight_matrix
 
 from .channel_method import prune_channels, try_channels
 from .methods import Method
+from .view import View
 
 __all__ = ["Pruned", "layer_matrices", "prune_by", "reason_against"]
 
@@ -50,6 +51,7 @@ def prune_by(
     options: PruneOptions,
     machine: CycleModel,
     progress: Report,
+    state: Path,
 ) -> Pruned:
     """Prune a network by a method.
 
@@ -69,11 +71,14 @@ def prune_by(
         Of the network cut down to the classes.
     progress : callable
         Called after every step.
+    state : Path
+        File by which a run that is interrupted goes on, where the method allows it.
     """
     if method.takes_channels:
         model = prune_channels(base, dataset, labels, options, machine.dense, progress)
-        return Pruned(model, {}, channel_figures(model, select_classes(base, labels), dataset, method, options))
-    pruned = prune(base, dataset, labels, options, progress, selector=method.make_selector())
+        return Pruned(model, {}, channel_figures(model, View.of(base, dataset, labels, options.head), method, options))
+    selector = method.make_selector()
+    pruned = prune(base, dataset, labels, options, progress, selector=selector, state=None if method.has_memory else state)
     thinned = {name: pattern for name, pattern in pruned.patterns.items() if (pattern.n < pattern.group).any()}
     figures = {
         "pattern": method.pattern or pattern_text(list(pruned.patterns.values())),
@@ -85,9 +90,9 @@ def prune_by(
     return Pruned(pruned.model, thinned, figures)
 
 
-def channel_figures(model: nn.Module, dense: nn.Module, dataset: Dataset, method: Method, options: PruneOptions) -> dict[str, Any]:
-    """Return what a network with fewer channels has left of the ``dense`` one."""
-    image = dataset.train.take(slice(1)).inputs()
+def channel_figures(model: nn.Module, view: View, method: Method, options: PruneOptions) -> dict[str, Any]:
+    """Return what a network with fewer channels has left of the dense one."""
+    image, dense = view.training.take(slice(1)).inputs(), view.dense
     layers = prunable_layers(dense, options.keep_dense, torch.from_numpy(image))
     sizes = {name: (model.get_submodule(name).get_parameter("weight"), layer.get_parameter("weight")) for name, layer in layers.items()}
     return {

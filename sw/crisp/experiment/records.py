@@ -16,8 +16,9 @@ FILE = "pruning.json"
 
 
 def pair_key(record: Record) -> tuple[Any, ...]:
-    """Return what records have in common that are compared run by run: network, machine, images, classes and seed."""
-    return record["network"], record["config"], record["split"], record["data"], tuple(record["classes"]), record["seed"]
+    """Return what records have in common that are compared run by run: network, head, machine, images, classes and seed."""
+    task = tuple(record[name] for name in ("network", "config", "split", "data", "seed"))
+    return *task, tuple(record["classes"]), record["options"].get("head", "")
 
 
 def collect(records: Iterable[Record]) -> list[dict[str, Any]]:

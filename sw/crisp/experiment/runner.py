@@ -11,7 +11,7 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
-from crisp.models import accuracy, select_classes
+from crisp.models import accuracy
 from crisp.progress import Report, silent
 from crisp.prune import PruneOptions
 from crisp.prune.cycles import CycleModel
@@ -25,6 +25,7 @@ from .grid import Run
 from .levels import LevelKind
 from .macs import count_macs
 from .pruned import Pruned, layer_matrices, prune_by, reason_against
+from .view import View
 
 __all__ = ["execute"]
 
@@ -32,7 +33,7 @@ __all__ = ["execute"]
 REFERENCE_BLOCK = 16
 
 
-def execute(run: Run, experiment: Experiment, dataset: Dataset, networks: Path, progress: Report = silent) -> dict[str, Any]:
+def execute(run: Run, experiment: Experiment, dataset: Dataset, folder: Path, progress: Report = silent) -> dict[str, Any]:
     """Do a run.
 
     Parameters
@@ -43,8 +44,8 @@ def execute(run: Run, experiment: Experiment, dataset: Dataset, networks: Path, 
         What it belongs to.
     dataset : Dataset
         Its images.
-    networks : Path
-        Folder of networks that experiments have trained.
+    folder : Path
+        Folder of all experiments: networks that they have trained, and states of runs that were interrupted.
     progress : callable
         Called after every step.
 
@@ -59,11 +60,11 @@ def execute(run: Run, experiment: Experiment, dataset: Dataset, networks: Path, 
         When data, network or settings are wrong.
     """
     torch.manual_seed(run.seed)
-    base = load_network(experiment.networks[run.network], dataset, networks, progress)
+    base = load_network(experiment.networks[run.network], dataset, folder / "networks", progress)
     method = experiment.method(run.method).method
-    dense = select_classes(base, run.labels).eval()
-    training, validation = (images.select(run.labels) for images in dataset.training_and_validation())
-    judged = validation if experiment.split == "validation" else dataset.test.select(run.labels)
+    view = View.of(base, dataset, run.labels, run.options.head)
+    dense, training = view.dense, view.training
+    judged = view.validation if experiment.split == "validation" else view.test
     image = training.take(slice(1)).inputs()
     config = Config.load(experiment.config)
     machine = CycleModel(dense, image, config, run.options.block)
@@ -100,7 +101,7 @@ def execute(run: Run, experiment: Experiment, dataset: Dataset, networks: Path, 
     started = time.monotonic()
     record["note"] = reason_against(method, dense, training, options, machine)
     if not record["note"]:
-        pruned = prune_by(method, base, dataset, run.labels, options, machine, progress)
+        pruned = prune_by(method, base, dataset, run.labels, options, machine, progress, folder / "states" / f"{run.key}.pt")
         record["seconds"] = round(time.monotonic() - started, 1)
         calibration = training.take(np.random.default_rng(run.seed).permutation(len(training))[: experiment.calibration_images])
         record |= {

@@ -32,6 +32,13 @@ def test_dense_comes_first_and_seeds_go_round_slowest():
     assert seeds == sorted(seeds)
 
 
+def test_grid_with_a_dense_network_of_its_own_has_no_other():
+    experiment = small("methods.dense-full", {"base": "dense", "options": {"head": "full"}})
+    grid = dataclasses.replace(experiment.grids[0], methods=("crisp", "dense-full"))
+    runs = expand(dataclasses.replace(experiment, grids=(grid,)), striped_dataset())
+    assert [run.method for run in runs] == ["dense-full", "crisp", "crisp"]
+
+
 def test_axes_that_a_method_does_not_have_make_no_more_runs():
     runs = expand(small("grid.0.blocks", [16, 32]), striped_dataset())
     assert sum(run.method == "dense" and words(run)[1:2] == ("two-1",) and run.seed == 1 for run in runs) == 1
@@ -76,7 +83,7 @@ def test_filters():
 def test_classes_that_do_not_exist():
     with pytest.raises(DataError, match="classes must be numbers or names"):
         expand(small("classes.two.sets", [["sock", 1]]), striped_dataset())
-    with pytest.raises(DataError, match="number of user classes must be from 2 to 4"):
+    with pytest.raises(DataError, match="number of user classes must be from 1 to 4"):
         expand(small("classes.drawn.count", 5), striped_dataset())
 
 

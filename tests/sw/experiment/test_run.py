@@ -5,15 +5,15 @@ import json
 import pytest
 from rich.console import Console
 from tests.sw.experiment.small import PATH, small, table
-from tests.sw.small import striped_dataset
+from tests.sw.small import ROOT, striped_dataset
 
 from crisp.arch import Config
-from crisp.experiment import ExperimentError, ExperimentOptions, command, expand, pool, run_experiment
+from crisp.experiment import ExperimentError, ExperimentOptions, command, expand, pool, pruned, run_experiment
 from crisp.experiment.file import read_experiment
 from crisp.experiment.locks import try_lock
 from crisp.experiment.state import State
 from crisp.models import accuracy, load_checkpoint, select_classes
-from crisp.prune import PruneError, PruneOptions
+from crisp.prune import PruneError, PruneOptions, prune
 
 METHODS = ["unstructured", "nm", "block", "channel", "crisp", "crisp-random", "crisp-published", "hybrid-random", "hybrid"]
 DATA = striped_dataset(side=16)
@@ -130,6 +130,48 @@ def test_interrupted_experiment_goes_on(monkeypatch, folder):
     assert not list((folder / "small/locks").glob("*"))
 
 
+def test_interrupted_run_goes_on_in_the_middle(monkeypatch, folder):
+    experiment = grid("hybrid", sparsities=[0.69])
+    stages = []
+
+    def interrupt(*args, state, **settings):
+        def stop(stage, done, total, note):
+            stages.append(stage)
+            if stage == "prune 2/2" and stages.count(stage) == 1 and len(stages) < 4:
+                raise KeyboardInterrupt
+
+        return prune(*args[:4], stop, state=state, **settings)
+
+    monkeypatch.setattr(pruned, "prune", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, folder, experiment, only=["method=hybrid"])
+    assert list((folder / "states").glob("*.pt"))
+    before = len(stages)
+    (record,) = (each for each in run(monkeypatch, folder, experiment, only=["method=hybrid"])[0] if each["method"] == "hybrid")
+    assert "prune 1/2" not in stages[before:]
+    assert not list((folder / "states").glob("*.pt"))
+    monkeypatch.setattr(pruned, "prune", prune)
+    (whole,) = (each for each in run(monkeypatch, folder / "whole", experiment)[0] if each["method"] == "hybrid")
+    assert [record[name] for name in ("top1_float", "sparsity", "layers")] == [whole[name] for name in ("top1_float", "sparsity", "layers")]
+
+
+def test_full_head(monkeypatch, folder):
+    experiment = read_experiment(
+        {
+            **table("options.head", "full"),
+            "classes": {"one": {"sets": [[2]]}},
+            "grid": [{"networks": ["net"], "classes": ["one"], "methods": ["hybrid", "channel"], "sparsities": [0.6], "seeds": [1]}],
+        },
+        PATH,
+    )
+    records, _ = run(monkeypatch, folder, experiment)
+    assert [record["classes"] for record in records] == [["stripe 2"]] * 3
+    (path,) = (folder / "networks").glob("*.safetensors")
+    assert {record["top1_base"] for record in records} == {accuracy(load_checkpoint(path)[0], DATA.test.keep([2]))}
+    with pytest.raises(ExperimentError, match="one-1 must have two classes at least with a reduced head, not one"):
+        expand(read_experiment({**table("classes.one", {"sets": [[2]]}), "grid": [{**table()["grid"][0], "classes": ["one"]}]}, PATH), DATA)
+
+
 def test_run_that_fails_does_not_keep_others_from_being_done(monkeypatch, folder):
     experiment, execute = grid("crisp", "block", sparsities=[0.67]), pool.execute
 
@@ -192,6 +234,13 @@ def test_listing_does_nothing(monkeypatch, folder):
     assert {record["method"] for record in records} <= {"dense", "crisp"}
     assert "to do" in text
     assert "left: about" in text
+
+
+def test_smoke_file(tmp_path):
+    options = ExperimentOptions(file=ROOT / "examples/experiments/smoke.toml", folder=tmp_path)
+    records = run_experiment(options, Console(file=io.StringIO()), dataset=DATA)
+    assert len(records) == 11
+    assert {path.name for path in (tmp_path / "smoke").glob("pruning-*.png")} >= {"pruning-cycles.png", "pruning-sparsity.png"}
 
 
 def test_wrong_options():
