@@ -9,10 +9,12 @@ from torch import nn
 from crisp.golden.convolution import from_matrix, to_matrix
 from crisp.models.head import ModelError
 from crisp.models.prunable import examine_layers
+from crisp.quantize import QuantizeError, trace
+from crisp.quantize.graph import FloatProduct
 
 from .errors import PruneError
 
-__all__ = ["mask_from_matrix", "output_pixels", "prunable_layers", "weight_matrix"]
+__all__ = ["machine_shapes", "mask_from_matrix", "output_pixels", "prunable_layers", "weight_matrix"]
 
 
 def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = (), image: torch.Tensor | None = None) -> dict[str, nn.Module]:
@@ -75,12 +77,43 @@ def output_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torc
     return pixels
 
 
-def weight_matrix(weight: torch.Tensor, group: int) -> np.ndarray:
-    """Return a weight as the matrix [O, K] that the machine sees."""
-    return to_matrix(weight.detach().cpu().numpy(), group)
+def machine_shapes(model: nn.Module, layers: Mapping[str, nn.Module], image: torch.Tensor) -> dict[str, tuple[int, ...]]:
+    """Return the shape that the weight of each of ``layers`` has in the machine, [O, C, kh, kw] or [O, C].
+
+    It is the weight's own but for linear layers behind a flattened image of more than one pixel. To the machine those are convolutions as
+    large as the image, [O, C, H, W], and the channels of a pixel are neighbours there, not the pixels of a channel. In a network that
+    cannot be traced to the machine's operations, and so never gets there, each weight has its own shape.
+
+    Parameters
+    ----------
+    model : Module
+        Network; it is left as it is.
+    layers : mapping
+        Its layers that are pruned, by name.
+    image : Tensor
+        float32 [1, C, H, W].
+    """
+    own = {name: tuple(layer.get_parameter("weight").shape) for name, layer in layers.items()}
+    if all(len(shape) == 4 for shape in own.values()):
+        return own
+    training = {module: module.training for module in model.modules()}
+    try:
+        nodes = trace(model.eval(), image).nodes
+    except QuantizeError:
+        return own
+    finally:
+        for module, was in training.items():
+            module.training = was
+    found = {node.name: tuple(node.weight.shape) for node in nodes if isinstance(node, FloatProduct)}
+    return {name: found[name] if len(shape) == 2 and found.get(name, ())[2:] not in ((), (1, 1)) else shape for name, shape in own.items()}
 
 
-def mask_from_matrix(mask: np.ndarray, like: torch.Tensor, group: int) -> torch.Tensor:
-    """Return a mask, bool [O, K], in the shape, the type and the memory layout of the weight ``like``."""
-    shaped = torch.from_numpy(from_matrix(mask, tuple(like.shape), group)).to(like.dtype)
+def weight_matrix(weight: torch.Tensor, group: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return a weight as the matrix [O, K] that the machine sees, where it has ``shape``; see `machine_shapes`."""
+    return to_matrix(weight.detach().cpu().numpy().reshape(shape or weight.shape), group)
+
+
+def mask_from_matrix(mask: np.ndarray, like: torch.Tensor, group: int, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+    """Return a mask, bool [O, K], in the shape, the type and the memory layout of the weight ``like``; in the machine it has ``shape``."""
+    shaped = torch.from_numpy(from_matrix(mask, shape or tuple(like.shape), group).reshape(like.shape)).to(like.dtype)
     return torch.empty_like(like).copy_(shaped)

@@ -21,7 +21,7 @@ from crisp.models import Head, accuracy, adapt_head, channels_last, find_head
 from crisp.progress import Report, silent
 
 from .errors import PruneError
-from .layers import mask_from_matrix, prunable_layers, weight_matrix
+from .layers import prunable_layers
 from .masks import choose_masks
 from .options import PruneOptions
 from .processes import Processes
@@ -107,7 +107,7 @@ def prune(
     source = hash_model(pruned)
     taught_by = find_teacher(model if teacher is None else teacher, data, chosen, options).to(device) if options.distillation else None
     trainer = Trainer(pruned.to(device), steps, options, taught_by, processes)
-    run = RunState(pruned, layers, trainer, options)
+    run = RunState(pruned, layers, {name: fact.shape for name, fact in facts.items()}, trainer, options)
     told = describe_run(options, data, training, chosen, source, taught_by, selector)
     file = StateFile(state, told, state_seconds, processes)
     processes.check_same("options, data and network", repr(told).encode())
@@ -132,12 +132,13 @@ def prune(
     for name, layer in layers.items():
         reveal(layer)
         if options.is_dense:
-            run.patterns[name] = Pattern.dense(weight_matrix(dense_weight(layer), options.group).shape, options.block, options.group)
-        check(weight_matrix(dense_weight(layer), options.group), run.patterns[name], layer=name)
+            run.patterns[name] = Pattern.dense(run.matrix(name, dense_weight(layer)).shape, options.block, options.group)
+        check(run.matrix(name, dense_weight(layer)), run.patterns[name], layer=name)
     result = PrunedModel(
         model=pruned.eval().cpu(),
         patterns=run.patterns,
         classes=chosen,
+        shapes={name: shape for name, shape in run.shapes.items() if shape != tuple(dense_weight(layers[name]).shape)},
         class_names=tuple(data.classes[label] for label in chosen),
         data=data.name,
         source=source,
@@ -194,7 +195,7 @@ def choose(run: RunState, number: int, facts: Mapping[str, Layer], goal: Goal, s
     options, started = run.options, time.monotonic()
     batches = run.trainer.steps.measured(number, options.saliency_images)
     saliency = measure_saliency(run.model, run.layers, batches, options.saliency, options.gradient_floor, processes)
-    scores = {name: to_matrix(score, options.group) for name, score in saliency.items()}
+    scores = {name: to_matrix(score.reshape(facts[name].shape), options.group) for name, score in saliency.items()}
     measured = time.monotonic()
     random = random_for(Draw.SELECTION, options.seed, number)
     before, selection = run.masks(), selector(contest(scores, run.masks(), options.comeback), facts, goal, options, random)
@@ -202,8 +203,8 @@ def choose(run: RunState, number: int, facts: Mapping[str, Layer], goal: Goal, s
     processes.check_same("masks", b"".join(np.packbits(mask).tobytes() for mask in masks.values()))
     decay = options.ste_decay if number < options.iterations - 1 else 0.0  # what is hidden at last does not come back
     for name, layer in run.layers.items():
-        hide(layer, mask_from_matrix(masks[name], dense_weight(layer), options.group), decay)
-        check(weight_matrix(seen_weight(layer), options.group), run.patterns[name], layer=name)
+        hide(layer, run.mask(name, masks[name]), decay)
+        check(run.matrix(name, seen_weight(layer)), run.patterns[name], layer=name)
     run.current = Iteration(
         sparsity=1 - count(masks) / sum(int(fact.exists.sum()) for fact in facts.values()),
         kept_share=sum(float(scores[name][masks[name]].sum()) for name in masks) / sum(float(score.sum()) for score in scores.values()),

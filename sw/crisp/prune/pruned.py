@@ -53,7 +53,10 @@ class PrunedModel:
     model : Module
         Network with an output for each user class, or with a full head for each class of the data set; in evaluation mode, on the CPU.
     patterns : dict
-        Pattern of each pruned layer, by its name; `crisp.golden.convolution.to_matrix` gives the matrix it speaks of.
+        Pattern of each pruned layer, by its name, of the matrix that `crisp.golden.convolution.to_matrix` makes of its weight.
+    shapes : dict
+        Shape that the weight of a pruned layer has in the machine, where it is another: that of a linear layer behind a flattened image.
+        It takes it before it becomes that matrix.
     classes : tuple of int
         The user's classes: labels of the data set, in the order of the outputs where the head is reduced.
     class_names : tuple of str
@@ -72,6 +75,7 @@ class PrunedModel:
 
     model: nn.Module
     patterns: dict[str, Pattern]
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     classes: tuple[int, ...]
     class_names: tuple[str, ...] = ()
     data: str = ""

@@ -29,11 +29,14 @@ class Layer:
     cycles : callable, optional
         Predicts, without a compiler, the cycles of the layer on the machine from the steps of its row tiles, both arrays; see
         `crisp.prune.cycles`. Without it cycles follow multiplications.
+    shape : tuple of int
+        Shape of its weight in the machine, [O, C, kh, kw] or [O, C]; see `crisp.prune.layers.machine_shapes`. Empty where nobody asks.
     """
 
     exists: np.ndarray
     pixels: int = 1
     cycles: Callable[[np.ndarray], np.ndarray] | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,6 +45,8 @@ class RunState:
         Network, with masks before the weights of ``layers`` once they are chosen.
     layers : mapping
         Layers that are pruned, by name.
+    shapes : mapping
+        Shape of each layer's weight in the machine.
     trainer : Trainer
         Has the optimizer and counts steps.
     options : PruneOptions
@@ -64,8 +66,15 @@ class RunState:
         Of the network before pruning.
     """
 
-    def __init__(self, model: nn.Module, layers: Mapping[str, nn.Module], trainer: Trainer, options: PruneOptions) -> None:
-        self.model, self.layers, self.trainer, self.options = model, layers, trainer, options
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, nn.Module],
+        shapes: Mapping[str, tuple[int, ...]],
+        trainer: Trainer,
+        options: PruneOptions,
+    ) -> None:
+        self.model, self.layers, self.shapes, self.trainer, self.options = model, layers, dict(shapes), trainer, options
         self.patterns: dict[str, Pattern] = {}
         self.history: list[Iteration] = []
         self.current: Iteration | None = None
@@ -74,7 +83,15 @@ class RunState:
 
     def masks(self) -> dict[str, np.ndarray]:
         """Return the masks that lie before the weights, bool [O, K] by layer."""
-        return {name: weight_matrix(straight_through(self.layers[name]).mask, self.options.group) > 0 for name in self.patterns}
+        return {name: self.matrix(name, straight_through(self.layers[name]).mask) > 0 for name in self.patterns}
+
+    def matrix(self, name: str, weight: torch.Tensor) -> np.ndarray:
+        """Return a weight of a layer, or something of its shape, as the matrix [O, K] that the machine sees."""
+        return weight_matrix(weight, self.options.group, self.shapes[name])
+
+    def mask(self, name: str, matrix: np.ndarray) -> torch.Tensor:
+        """Return a layer's mask, bool [O, K], in the shape of its weight."""
+        return mask_from_matrix(matrix, dense_weight(self.layers[name]), self.options.group, self.shapes[name])
 
     def finish(self, accuracy: float, images: int, started: float) -> None:
         """Note that an iteration is done, whose training began at ``started``."""
@@ -111,10 +128,9 @@ class RunState:
             return False
         options = self.options
         for name, n in packed["patterns"].items():
-            weight = dense_weight(self.layers[name])
-            shape = weight_matrix(weight, options.group).shape
+            shape = self.matrix(name, dense_weight(self.layers[name])).shape
             self.patterns[name] = Pattern((shape[0], shape[1]), options.block, options.group, n.numpy())
-            hide(self.layers[name], mask_from_matrix(np.ones(shape, bool), weight, options.group), packed["ste_decay"])
+            hide(self.layers[name], self.mask(name, np.ones(shape, bool)), packed["ste_decay"])
         self.model.load_state_dict(packed["model"])
         self.trainer.optimizer.load_state_dict(packed["optimizer"])
         self.trainer.step, self.stage_step = packed["step"], packed["stage_step"]

@@ -27,6 +27,7 @@ def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec = DEFAULT_SPEC)
     metadata = {
         **dataclasses.replace(spec, num_classes=find_head(pruned.model)[1].out_features).metadata(),
         "classes": json.dumps(pruned.classes),
+        "shapes": json.dumps(pruned.shapes),
         "options": json.dumps(pruned.options.to_dict()),
         "dense_validation_accuracy": repr(pruned.dense_validation_accuracy),
         "history": json.dumps([dataclasses.asdict(iteration) for iteration in pruned.history]),
@@ -55,13 +56,14 @@ def load_pruned(path: Path) -> PrunedModel:
         options = PruneOptions.from_dict(json.loads(metadata["options"]))
         history = tuple(Iteration(**iteration) for iteration in json.loads(metadata["history"]))
         classes = tuple(int(label) for label in json.loads(metadata["classes"]))
+        shapes = {name: tuple(shape) for name, shape in json.loads(metadata.get("shapes", "{}")).items()}
         dense_accuracy = float(metadata["dense_validation_accuracy"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: must say how it was pruned, but lacks {error}; prune again") from error
     patterns = {}
     for name, n in found.items():
         try:
-            matrix = weight_matrix(model.get_submodule(name).get_parameter("weight"), options.group)
+            matrix = weight_matrix(model.get_submodule(name).get_parameter("weight"), options.group, shapes.get(name))
         except AttributeError as error:
             raise CheckpointError(f"{path}: a pattern must belong to a layer of the network, not to {name!r}; prune again") from error
         patterns[name] = Pattern((matrix.shape[0], matrix.shape[1]), options.block, options.group, n.numpy())
@@ -69,6 +71,7 @@ def load_pruned(path: Path) -> PrunedModel:
     return PrunedModel(
         model=model.eval(),
         patterns=patterns,
+        shapes=shapes,
         classes=classes,
         options=options,
         dense_validation_accuracy=dense_accuracy,

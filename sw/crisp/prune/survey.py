@@ -10,7 +10,7 @@ from torch import nn
 from crisp.arch import Config
 
 from .errors import PruneError
-from .layers import output_pixels, weight_matrix
+from .layers import machine_shapes, output_pixels, weight_matrix
 from .options import Price, PruneOptions
 from .schedule import plan_goals
 from .selection import Goal, Layer
@@ -47,9 +47,10 @@ def survey(
         When cycles count and the machine cannot compute the network.
     """
     pixels = output_pixels(model, layers, image)
-    exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group) > 0 for name, layer in layers.items()}
+    shapes = machine_shapes(model, layers, image)
+    exists = {name: weight_matrix(torch.ones_like(dense_weight(layer)), options.group, shapes[name]) > 0 for name, layer in layers.items()}
     if options.cycles is None and options.price is not Price.CYCLES:
-        return {name: Layer(exists[name], pixels[name]) for name in layers}, plan_goals(options)
+        return {name: Layer(exists[name], pixels[name], shape=shapes[name]) for name in layers}, plan_goals(options)
     from .cycles import CycleModel  # brings quantizer and compiler along
 
     config = Config.load(options.config)
@@ -61,5 +62,5 @@ def survey(
     def cycles_of(name: str) -> Callable[[np.ndarray], np.ndarray]:
         return lambda steps: np.interp(steps, *curves[name])
 
-    facts = {name: Layer(exists[name], pixels[name], cycles_of(name)) for name in layers}
+    facts = {name: Layer(exists[name], pixels[name], cycles_of(name), shapes[name]) for name in layers}
     return facts, plan_goals(options, machine.dense, machine.predict)

@@ -153,20 +153,22 @@ def finetune_quantized(
     calibration = images.take(order[: options.calibration_images]).inputs()
     graph = trace(trained, torch.from_numpy(calibration[:1]))
     layers = {node.layer: trained.get_submodule(node.layer) for node in graph.nodes if isinstance(node, FloatProduct)}
-    check_layers(layers, patterns)
+    shapes = {node.layer: tuple(node.weight.shape) for node in graph.nodes if isinstance(node, FloatProduct)}
+    check_layers(layers, shapes, patterns)
     simulation = Simulation(trained, graph, find_ranges(graph, calibration, quantization, progress), quantization.weight_range)
     losses = tuple(train(simulation, layers, images, options, progress))
     trained.zero_grad(set_to_none=True)
-    check_layers(layers, patterns)
+    check_layers(layers, shapes, patterns)
     return AwareModel(model=trained, ranges=simulation.meanings(), losses=losses)
 
 
-def check_layers(layers: Mapping[str, nn.Module], patterns: Mapping[str, Pattern]) -> None:
-    """Check that weights obey their patterns."""
+def check_layers(layers: Mapping[str, nn.Module], shapes: Mapping[str, tuple[int, ...]], patterns: Mapping[str, Pattern]) -> None:
+    """Check that weights obey their patterns in the ``shapes`` that they have in the machine."""
     for name, pattern in patterns.items():
         if name not in layers:
             raise QuantizeError(f"{name}: a pattern must belong to a layer of the model, which are {', '.join(layers)}")
-        check(to_matrix(layers[name].get_parameter("weight").detach().numpy(), pattern.group), pattern, layer=name)
+        weight = layers[name].get_parameter("weight").detach().numpy()
+        check(to_matrix(weight.reshape(shapes[name]), pattern.group), pattern, layer=name)
 
 
 def train(
