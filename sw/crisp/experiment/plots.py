@@ -32,7 +32,7 @@ class Axis(enum.Enum):
     """What a line runs across."""
 
     NUMBERS = enum.auto()  #: any numbers
-    COUNTS = enum.auto()  #: a few whole numbers: lines are moved aside, so that bars do not hide each other
+    COUNTS = enum.auto()  #: a few whole numbers, side by side: lines are moved aside, so that bars do not hide each other
     SPARSITY = enum.auto()  #: percent, each halving of what is left as wide as any other
 
 
@@ -104,16 +104,20 @@ def draw_saliency(records: Sequence[Record], path: Path) -> bool:
 
 def draw_classes(records: Sequence[Record], path: Path) -> bool:
     """Draw the drop in accuracy against the number of user classes, at the level that most have; tell whether there is anything to draw."""
-    chosen, level = at_common_level(of_level(records, *LevelKind), lambda record: len(record["classes"]))
+    chosen, level = at_common_level(of_level(records, *LevelKind), count_classes)
+    counts = sorted({count_classes(record) for record in chosen})
 
     def point(cell: Sequence[Record]) -> Point:
-        return float(len(cell[0]["classes"])), mean_drop(cell)
+        return float(counts.index(count_classes(cell[0]))), mean_drop(cell)
 
-    if len({len(record["classes"]) for record in chosen}) < 2:
-        return False
-    return draw_lines(
-        chosen, path, point, "user classes", DROP, cell_of=lambda record: len(record["classes"]), note=level_text(level), axis=Axis.COUNTS
-    )
+    across = "user classes, and accuracy of the dense network"
+    note = level_text(level) if level else ""
+    return len(counts) > 1 and draw_lines(chosen, path, point, across, DROP, cell_of=count_classes, note=note, axis=Axis.COUNTS)
+
+
+def count_classes(record: Record) -> int:
+    """Return the number of user classes of a record."""
+    return len(record["classes"])
 
 
 def draw_blocks(records: Sequence[Record], path: Path) -> bool:
@@ -225,7 +229,7 @@ def draw_lines(
             low, high = axes.get_ylim()
             axes.set_ylim(min(limit, high), max(low, -2.0))  # dense above: up is better
         if axis is Axis.COUNTS:
-            axes.set_xticks(sorted({cell_of(record) for record in cell}))
+            mark_counts(axes, by(cell, cell_of), point)
         if axis is Axis.SPARSITY:
             scale_sparsity(axes)
     panels[0][0].set_ylabel(up)
@@ -256,6 +260,12 @@ def draw_line(axes: "Axes", line: Sequence[Point], look: Style, offset: float, *
         zorder=4 if bold else 3,
         label=look.label,
     )
+
+
+def mark_counts(axes: "Axes", cells: Mapping[int, Sequence[Record]], place: Callable[[Sequence[Record]], Point]) -> None:
+    """Mark the numbers that there are on an axis, with the dense network's accuracy at each."""
+    texts = [f"{count}\n{100 * np.mean([record['top1_dense'] for record in cell]):.1f}%" for count, cell in cells.items()]
+    axes.set_xticks([place(cell)[0] for cell in cells.values()], texts, fontsize=8)
 
 
 def scale_sparsity(axes: "Axes") -> None:
