@@ -136,6 +136,18 @@ def bench_simulation(bench: BenchOptions, console: Console) -> None:
     write_json(bench.output / "simulation.json", {**record, **provenance("crisp bench --only simulation", SEED)})
 
 
+def bench_pruning(bench: BenchOptions, console: Console) -> None:
+    """Measure how long the masks of ResNet-50 take to choose, and how many images a second pruning trains on, on one core."""
+    import torch
+
+    from crisp.pruning_speed import measure_pruning
+
+    torch.set_num_threads(1)
+    record = measure_pruning(seed=SEED)
+    console.print(record)
+    write_json(bench.output / "pruning_speed.json", {**record, **provenance("crisp bench --only pruning", SEED)})
+
+
 def bench_fpga(bench: BenchOptions, console: Console) -> None:
     """Place and route the configurations that fit an ECP5, and keep area and clock rate."""
     from crisp_hw.accelerator import Accelerator
@@ -156,6 +168,7 @@ def bench_fpga(bench: BenchOptions, console: Console) -> None:
 BENCHMARKS: dict[str, Callable[[BenchOptions, Console], None]] = {
     "steady_state": bench_steady_state,
     "simulation": bench_simulation,
+    "pruning": bench_pruning,
     "demo": bench_demo,
     "networks": bench_networks,
     "fpga": bench_fpga,
