@@ -12,10 +12,11 @@ from torch import nn
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
 from crisp.progress import Report
-from crisp.prune import Goal, Layer, PruneError, PruneOptions, prune
+from crisp.prune import Goal, Layer, Price, PruneError, PruneOptions, prune
 from crisp.prune.channels import prunable_weights
 from crisp.prune.cycles import CycleModel
-from crisp.prune.layers import output_pixels, prunable_layers, weight_matrix
+from crisp.prune.layers import prunable_layers, weight_matrix
+from crisp.prune.survey import survey
 
 from .channel_method import prune_channels, try_channels
 from .methods import Method
@@ -110,14 +111,10 @@ def layer_matrices(model: nn.Module, image: np.ndarray, options: PruneOptions) -
     """Return the magnitudes of the weights of every layer that is pruned, [O, K], and what else is known of it."""
     inputs = torch.from_numpy(image)
     layers = prunable_layers(model, options.keep_dense, inputs)
-    pixels = output_pixels(model, layers, inputs)
-    weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
+    facts, _ = survey(model, layers, inputs, dataclasses.replace(options, cycles=None, price=Price.NONE))
     return {
-        name: (
-            np.abs(weight_matrix(weight, options.group)),
-            Layer(weight_matrix(torch.ones_like(weight), options.group) > 0, pixels[name]),
-        )
-        for name, weight in weights.items()
+        name: (np.abs(weight_matrix(layer.get_parameter("weight"), options.group, facts[name].shape)), facts[name])
+        for name, layer in layers.items()
     }
 
 
