@@ -66,6 +66,7 @@ LOOKS = {
     "crisp-misordered": (YELLOW, "<", "--"),
     "crisp-frozen": (YELLOW, ">", ":"),
     "hybrid-random": (BLUE, "P", "--"),
+    "hybrid-weights": (BLUE, "D", "-."),
     "hybrid": (BLUE, "o", "-"),
 }
 #: For methods that an experiment makes of another one.
