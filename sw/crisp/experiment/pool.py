@@ -47,23 +47,43 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Teller:
-    """Passes what a worker reports on to the process that draws it; what does not fit is lost, since the next report comes soon.
+    """Reports of a run under the name of the worker that does it, so that there is one bar for each worker and not for each run.
 
     Parameters
     ----------
-    messages : Queue
+    report : callable
         Where reports go.
-    name : str
-        Before the name of every stage.
+    worker : int
+        Number of the worker.
+    run : str
+        The run.
     """
 
-    messages: Any
-    name: str
+    report: Report
+    worker: int
+    run: str
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        """Report."""
+        self.report(f"worker {self.worker}", done, total, f"{self.run}: {stage}, {note}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Messages:
+    """Passes reports on to the process that draws them; what does not fit is lost, since the next one comes soon.
+
+    Parameters
+    ----------
+    queue : Queue
+        Where they go.
+    """
+
+    queue: Any
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
         """Report."""
         try:
-            self.messages.put_nowait((f"{self.name}: {stage}", done, total, note))
+            self.queue.put_nowait((stage, done, total, note))
         except queue.Full:
             pass
 
@@ -121,16 +141,18 @@ def run_all(
 
     if jobs == 1:
         while (run := next_run()) is not None:
-            finished(attempt(run, experiment, folder, dataset, progress))
+            finished(attempt(run, experiment, folder, dataset, Teller(progress, 1, str(run))))
         return outcomes
     context = multiprocessing.get_context("spawn")  # fork would copy PyTorch's threads in whatever state they are
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         messages = manager.Queue(1000)
-        running: dict[Future[Outcome], Run] = {}
+        running: dict[Future[Outcome], int] = {}  # with the worker's number
         try:
             while True:
                 while len(running) < jobs and (run := next_run()) is not None:
-                    running[pool.submit(attempt, run, experiment, folder, dataset, Teller(messages, str(run)))] = run
+                    worker = min(set(range(1, jobs + 1)) - set(running.values()))
+                    teller = Teller(Messages(messages), worker, str(run))
+                    running[pool.submit(attempt, run, experiment, folder, dataset, teller)] = worker
                 if not running:
                     return outcomes
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -243,6 +243,13 @@ def test_smoke_file(tmp_path):
     assert {path.name for path in (tmp_path / "smoke").glob("pruning-*.png")} >= {"pruning-cycles.png", "pruning-sparsity.png"}
 
 
+def test_progress_has_a_bar_for_each_worker(folder):
+    experiment, seen = grid("crisp", "block", sparsities=[0.73]), []
+    pool.run_all(expand(experiment, DATA), experiment, folder, dataset=DATA, progress=lambda *step: seen.append(step))
+    assert {step[0] for step in seen} == {"worker 1"}
+    assert any("net, two-1, crisp, sparsity-0.73, seed 1: prune 2/2, loss" in step[3] for step in seen)
+
+
 def test_wrong_options():
     with pytest.raises(ExperimentError, match="jobs must be at least 1, not 0"):
         ExperimentOptions(file=PATH, jobs=0)
