@@ -2,9 +2,10 @@
 
 from .command import ExperimentOptions, run_experiment
 from .errors import ExperimentError
-from .file import Experiment, load_experiment
+from .file import load_experiment
 from .grid import Run, expand, filter_runs
 from .methods import METHODS, Method
+from .spec import Experiment
 
 __all__ = [
     "METHODS",

@@ -16,8 +16,8 @@ from crisp.progress import Report, silent
 from crisp.train import TrainOptions, train
 
 from .errors import ExperimentError
-from .file import DataChoice, NetworkChoice
 from .locks import lock
+from .spec import DataChoice, NetworkChoice
 
 __all__ = ["load_data", "load_network"]
 

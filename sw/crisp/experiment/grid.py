@@ -17,9 +17,9 @@ from crisp.prune import PruneOptions
 
 from .errors import ExperimentError
 from .fields import nearest
-from .file import ClassSets, Experiment, Grid
 from .levels import Level
 from .methods import DENSE
+from .spec import ClassSets, Experiment, Grid
 
 __all__ = ["Run", "expand", "filter_runs"]
 

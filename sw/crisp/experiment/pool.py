@@ -17,10 +17,10 @@ from crisp.data import Dataset
 from crisp.progress import Report, silent
 
 from .base import load_data
-from .file import Experiment
 from .grid import Run
 from .locks import try_lock
 from .runner import execute
+from .spec import Experiment
 from .state import State
 
 __all__ = ["Outcome", "run_all"]

@@ -20,11 +20,11 @@ from crisp.quantize import judge, quantize, to_network
 from crisp.report import provenance
 
 from .base import load_network
-from .file import Experiment
 from .grid import Run
 from .levels import LevelKind
 from .macs import count_macs
 from .pruned import Pruned, layer_matrices, prune_by, reason_against
+from .spec import Experiment
 from .view import View
 
 __all__ = ["execute"]

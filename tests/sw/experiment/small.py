@@ -4,7 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from crisp.experiment.file import Experiment, read_experiment
+from crisp.experiment.file import read_experiment
+from crisp.experiment.spec import Experiment
 
 PATH = Path("small.toml")
 
