@@ -1,8 +1,10 @@
 """The command line: ``crisp COMMAND``."""
 
+import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,6 +51,45 @@ def demo(
     result = run_demo(options, wide_console())
     if not result.comparison.bits_equal:
         raise typer.Exit(1)
+
+
+@app.command("prune")
+def prune_model(
+    model: Annotated[str, typer.Argument(help="Trained network: a checkpoint, an architecture with --weights, or module:function.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Pruned network to write.")] = Path("pruned.safetensors"),
+    classes: Annotated[str, typer.Option(help="The user's classes, names or numbers separated by commas.")] = "",
+    draw: Annotated[int, typer.Option(help="How many classes the seed draws, where none are named.")] = 3,
+    head: Annotated[str | None, typer.Option(help="reduced: answer among these classes; full: among all.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of weights that becomes zero, at least.")] = None,
+    cycles: Annotated[float | None, typer.Option(help="Predicted cycles at most, as a share of the dense network's.")] = None,
+    config: Annotated[str | None, typer.Option(help="Hardware whose cycles count: a preset, or a file.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with more settings, in a table [prune]; see examples/prune.toml.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as name=value; may be repeated.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of an architecture or a function, .pth or .safetensors.")] = None,
+    arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",
+    width: Annotated[float, typer.Option(help="Factor of an architecture's channels.")] = 1.0,
+    state: Annotated[Path | None, typer.Option(help="File that an interrupted run goes on from; default is beside the output.")] = None,
+    data: Data = "",
+    seed: Annotated[int | None, typer.Option(help="Source of everything random.")] = None,
+) -> None:
+    """Prune a network for a few classes. Interrupted, it goes on where it stopped; torchrun shares it among processes."""
+    from crisp.prune.command import PruneFileOptions, prune_file, read_settings
+
+    changes = {"head": head, "sparsity": sparsity, "cycles": cycles, "config": config, "seed": seed}
+    options = PruneFileOptions(
+        model=model,
+        output=output,
+        classes=words(classes),
+        draw=draw,
+        settings=read_settings(settings, changes, change or ()),
+        weights=weights,
+        arguments=read_arguments(arguments),
+        width=width,
+        data=data,
+        state=state,
+        command="crisp " + shlex.join(sys.argv[1:]),
+    )
+    prune_file(options, wide_console())
 
 
 @app.command("quantize")
@@ -110,7 +151,7 @@ def run(
     backend: Annotated[str, typer.Option(help="golden or verilator.")] = "verilator",
     input: Annotated[list[str] | None, typer.Option(help="Array (.npy): int8, or real numbers; NAME=FILE where there are several.")] = None,
     output: Annotated[list[str] | None, typer.Option(help="Array (.npy) to write; NAME=FILE where there are several.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Record to write: cycles, counters, layers.")] = None,
+    record: Annotated[Path | None, typer.Option("--json", help="Record to write: cycles, counters, layers.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare every bit with the golden machine.")] = False,
     seed: Annotated[int, typer.Option(help="Source of random inputs, where none are given.")] = 1,
     latency: Annotated[int, typer.Option(help="Cycles until memory answers.")] = 40,
@@ -126,7 +167,7 @@ def run(
         backend=backend,
         inputs=input or (),
         outputs=output or (),
-        record=json,
+        record=record,
         check=check,
         seed=seed,
         memory=MemoryModel(latency=latency, bandwidth=bandwidth),
@@ -177,18 +218,11 @@ def layers(
     keep_dense: Annotated[str, typer.Option(help="Layers that are to stay dense, separated by commas.")] = "",
 ) -> None:
     """Tell which layers of a network can be pruned, and why the others cannot."""
-    import json
-
     import torch
 
-    from crisp.models import ModelError, examine_layers, open_model
+    from crisp.models import examine_layers, open_model
 
-    try:
-        by_name = json.loads(arguments)
-    except ValueError:
-        by_name = None
-    if not isinstance(by_name, dict):
-        raise ModelError(f'arguments must be JSON by name, such as {{"depth": 3}}, not {arguments!r}')
+    by_name = read_arguments(arguments)
     network = open_model(model, num_classes=classes, input_size=size, in_channels=channels or None, width=width, arguments=by_name)
     first = next((parameter.shape[1] for parameter in network.parameters() if parameter.ndim == 4), 3)
     report = examine_layers(network, torch.zeros(1, channels or first, size, size), words(keep_dense))
@@ -256,6 +290,19 @@ def docs(
 def words(text: str) -> list[str]:
     """Return the words between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Return keyword arguments that are given as JSON by name."""
+    from crisp.models import ModelError
+
+    try:
+        by_name = json.loads(text)
+    except ValueError:
+        by_name = None
+    if not isinstance(by_name, dict):
+        raise ModelError(f'arguments must be JSON by name, such as {{"depth": 3}}, not {text!r}')
+    return by_name
 
 
 def wide_console() -> Console:

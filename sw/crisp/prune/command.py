@@ -1,0 +1,217 @@
+"""``crisp prune``: a trained network in, a pruned one for some classes out."""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
+from crisp.models import ARCHITECTURES, Head, ModelSpec, accuracy, examine_layers, find_head, open_model
+from crisp.models.checkpoint import read_tensors
+from crisp.models.user import names_function
+from crisp.progress import Report, draw_progress, silent
+from crisp.report import provenance
+
+from .errors import PruneError
+from .loop import prune, stage_steps
+from .options import PruneOptions
+from .pruned import PrunedModel
+from .storage import save_pruned
+
+__all__ = ["PruneFileOptions", "prune_file", "read_settings"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruneFileOptions:
+    """What to prune.
+
+    Parameters
+    ----------
+    model : str
+        A checkpoint of ours, the name of an architecture, or a user's ``module:function``; see `crisp.models.open_model`.
+    output : Path
+        Pruned network to write, safetensors.
+    classes : sequence of str
+        The user's classes, by name or number; none draws them.
+    draw : int
+        How many to draw by the seed.
+    settings : PruneOptions
+        How to prune.
+    weights : Path, optional
+        Weights for an architecture or a function, ``.pth`` or ``.safetensors``.
+    arguments : mapping, optional
+        Keyword arguments of a user's function.
+    width : float
+        Factor of an architecture's channels.
+    data : str
+        Data set; empty looks for Fashion-MNIST in the usual places.
+    state : Path, optional
+        File that keeps the state of the run; by default beside ``output``.
+    command : str
+        What the file says it was made with.
+    """
+
+    model: str
+    output: Path
+    classes: Sequence[str] = ()
+    draw: int = 3
+    settings: PruneOptions = dataclasses.field(default_factory=PruneOptions)
+    weights: Path | None = None
+    arguments: Mapping[str, Any] | None = None
+    width: float = 1.0
+    data: str = ""
+    state: Path | None = None
+    command: str = "crisp prune"
+
+
+def read_settings(path: Path | None, changes: Mapping[str, Any], words: Sequence[str] = ()) -> PruneOptions:
+    """Read settings: those of the table ``prune`` of a TOML file, then ``changes``, then ``words``; later ones count.
+
+    Parameters
+    ----------
+    path : Path, optional
+        File.
+    changes : mapping
+        Settings by name; what is none is left out.
+    words : sequence of str
+        ``name=value`` each, the value as TOML has it, quotes around text not needed.
+
+    Raises
+    ------
+    PruneError
+        When the file is absent or no TOML, has something besides the table, or a setting is unknown or wrong.
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise PruneError(f"{path}: settings must be a file, but it cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise PruneError(f"{path}: settings must be TOML, but are not: {error}") from error
+        for name, table in document.items():
+            if name != "prune" or not isinstance(table, dict):
+                raise PruneError(f"{path}: settings must stand in the table [prune], not in {name!r}; see examples/prune.toml")
+            settings |= table
+    settings |= {name: value for name, value in changes.items() if value is not None}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise PruneError(f"a setting must be name=value, such as learning_rate=0.02, not {word!r}")
+        try:
+            settings[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[name.strip()] = text.strip()
+    return PruneOptions.from_dict(settings)
+
+
+def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset | None = None) -> PrunedModel:
+    """Prune a network and write it.
+
+    Parameters
+    ----------
+    options : PruneFileOptions
+        What to prune, and how.
+    console : Console
+        Where progress and tables go, in the first process.
+    dataset : Dataset, optional
+        Images; by default what the options say.
+
+    Raises
+    ------
+    CrispError
+        When network, data, classes or settings are absent, damaged or do not fit each other.
+    """
+    torch.set_num_threads(1)
+    is_first = os.environ.get("RANK", "0") == "0"
+    if not is_first:
+        console = Console(quiet=True)
+    data, settings = dataset or load_dataset(options.data or None, tell=console.print), options.settings
+    least = 2 if settings.head is Head.REDUCED else 1
+    classes = choose_classes(options.classes, data, least) if options.classes else draw_classes(data, options.draw, settings.seed, least)
+    model, spec = find_network(options, data)
+    image = torch.from_numpy(data.test.take(slice(1)).inputs())
+    console.print(examine_layers(model, image, settings.keep_dense).table())
+    console.print(f"classes: {', '.join(f'{data.classes[label]} ({label})' for label in classes)}; {settings.head.value} head")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    state = options.state or options.output.with_name(f".{options.output.name}.state")
+
+    def write(pruned: PrunedModel) -> None:
+        save_pruned(options.output, pruned, spec, provenance(options.command, settings.seed))
+
+    with draw_progress(console) as progress:
+        pruned = prune(model, data, classes, settings, whole(progress, settings) if is_first else silent, state=state, write=write)
+    if is_first:
+        tell(pruned, data, options, console)
+    return pruned
+
+
+def find_network(options: PruneFileOptions, data: Dataset) -> tuple[nn.Module, ModelSpec | None]:
+    """Return the network and, unless it is a user's own, what it is built from.
+
+    Raises
+    ------
+    PruneError
+        When it has not an output for each class of the data set.
+    """
+    height, _, channels = data.shape
+    model = open_model(
+        options.model,
+        num_classes=len(data.classes),
+        input_size=height,
+        in_channels=channels,
+        width=options.width,
+        weights=options.weights,
+        arguments=options.arguments,
+    )
+    outputs = find_head(model)[1].out_features
+    if outputs != len(data.classes):
+        raise PruneError(
+            f"{options.model}: the network must have an output for each of the {len(data.classes)} classes of {data.name}, not {outputs}; "
+            f"choose the data that it was trained on"
+        )
+    if options.model in ARCHITECTURES:
+        return model, ModelSpec(options.model, len(data.classes), height, channels, options.width)
+    if names_function(options.model) and not Path(options.model).is_file():
+        return model, None
+    return model, ModelSpec.from_metadata(read_tensors(Path(options.model))[1])
+
+
+def whole(progress: Report, settings: PruneOptions) -> Report:
+    """Return progress that also tells how far the whole run has come, and so when it will be done."""
+    steps = stage_steps(settings)
+    total, before, passed = sum(steps.values()), dict.fromkeys(steps, 0), 0
+    for stage, count in steps.items():
+        before[stage], passed = passed, passed + count
+
+    def report(stage: str, done: int, count: int, note: str) -> None:
+        progress(stage, done, count, note)
+        progress("in all", before.get(stage, 0) + done, total, "")
+
+    return report
+
+
+def tell(pruned: PrunedModel, data: Dataset, options: PruneFileOptions, console: Console) -> None:
+    """Print what came out, and what may come next."""
+    table = Table(title=f"{pruned.sparsity:.1%} of the pruned layers' weights are zero")
+    for heading in ("layer", "matrix", "blocks kept", "N of blocks", "density"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for name, pattern in pruned.patterns.items():
+        kinds = sorted({int(n) for n in pattern.n[pattern.kept].tolist()})
+        blocks = f"{int(pattern.kept.sum())} of {pattern.n.size}"
+        table.add_row(name, " x ".join(map(str, pattern.shape)), blocks, ", ".join(map(str, kinds)), f"{pattern.density:.1%}")
+    console.print(table)
+    test = data.test.select(pruned.classes) if options.settings.head is Head.REDUCED else data.test.keep(pruned.classes)
+    console.print(
+        f"validation images named rightly: {pruned.dense_validation_accuracy:.2%} before, {pruned.history[-1].validation_accuracy:.2%} after; "
+        f"test images {accuracy(pruned.model, test):.2%}. {pruned.seconds:.0f} s"
+    )
+    onnx = options.output.with_suffix(".onnx")
+    console.print(f"{options.output}: next, crisp quantize {options.output} -o {onnx}; crisp compile {onnx}; crisp run")
