@@ -63,7 +63,7 @@ def prune_model(
     sparsity: Annotated[float | None, typer.Option(help="Share of weights that becomes zero, at least.")] = None,
     cycles: Annotated[float | None, typer.Option(help="Predicted cycles at most, as a share of the dense network's.")] = None,
     config: Annotated[str | None, typer.Option(help="Hardware whose cycles count: a preset, or a file.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="TOML file with more settings, in a table [prune]; see examples/prune.toml.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with more of them, in a table [prune]: examples/prune.toml.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as name=value; may be repeated.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of an architecture or a function, .pth or .safetensors.")] = None,
     arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",

@@ -209,8 +209,9 @@ def tell(pruned: PrunedModel, data: Dataset, options: PruneFileOptions, console:
         table.add_row(name, " x ".join(map(str, pattern.shape)), blocks, ", ".join(map(str, kinds)), f"{pattern.density:.1%}")
     console.print(table)
     test = data.test.select(pruned.classes) if options.settings.head is Head.REDUCED else data.test.keep(pruned.classes)
+    before, after = pruned.dense_validation_accuracy, pruned.history[-1].validation_accuracy
     console.print(
-        f"validation images named rightly: {pruned.dense_validation_accuracy:.2%} before, {pruned.history[-1].validation_accuracy:.2%} after; "
+        f"validation images named rightly: {before:.2%} before, {after:.2%} after; "
         f"test images {accuracy(pruned.model, test):.2%}. {pruned.seconds:.0f} s"
     )
     onnx = options.output.with_suffix(".onnx")

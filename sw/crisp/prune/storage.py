@@ -27,9 +27,7 @@ PREFIX = "pattern:"
 DEFAULT_SPEC = ModelSpec("resnet20", input_size=28)
 
 
-def save_pruned(
-    path: Path, pruned: PrunedModel, spec: ModelSpec | None = DEFAULT_SPEC, source: Mapping[str, Any] | None = None
-) -> None:
+def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec | None = DEFAULT_SPEC, source: Mapping[str, Any] | None = None) -> None:
     """Write a pruned network, by way of a temporary file.
 
     Parameters

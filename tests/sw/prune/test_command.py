@@ -1,0 +1,147 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from rich.console import Console
+from tests.sw.small import ROOT, SmallNet, striped_dataset
+
+from crisp.data import DataError
+from crisp.models import Head, ModelSpec, save_checkpoint
+from crisp.models.checkpoint import CheckpointError, read_tensors
+from crisp.prune import Order, PruneError, PruneOptions, Schedule, load_pruned
+from crisp.prune.command import PruneFileOptions, prune_file, read_settings
+from crisp.quantize.command import QuantizeFileOptions, quantize_file
+
+QUICK = {"sparsity": 0.8, "iterations": 2, "iteration_images": 16, "final_images": 32, "saliency_images": 16, "batch": 16}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    spec = ModelSpec("resnet20", 4, 12, 1, 0.5)
+    path = tmp_path_factory.mktemp("trained") / "trained.safetensors"
+    save_checkpoint(path, spec.build(1), spec.metadata())
+    return path
+
+
+def options(model, folder, **changes):
+    settings = PruneOptions.from_dict({**QUICK, **changes.pop("settings", {})})
+    return PruneFileOptions(model=str(model), output=folder / "pruned.safetensors", settings=settings, **changes)
+
+
+def test_file_says_what_it_is_and_where_it_came_from(checkpoint, tmp_path):
+    console = Console(record=True, width=140)
+    asked = options(checkpoint, tmp_path, classes=("stripe 2", "0"), command="crisp prune trained.safetensors")
+    pruned = prune_file(asked, console, dataset=striped_dataset())
+    assert [path.name for path in tmp_path.iterdir()] == ["pruned.safetensors"]  # the state is gone, nothing is half-written
+    loaded = load_pruned(asked.output)
+    assert (loaded.classes, loaded.class_names) == ((2, 0), ("stripe 2", "stripe 0"))
+    assert loaded.patterns == pruned.patterns
+    assert loaded.options == pruned.options
+    assert all(torch.equal(tensor, loaded.model.state_dict()[name]) for name, tensor in pruned.model.state_dict().items())
+    said = read_tensors(asked.output)[1]
+    assert said["command"] == "crisp prune trained.safetensors"
+    assert said["data"] == "stripes"
+    assert len(said["source"]) == 64
+    assert {"seed", "commit", "crisp", "torch", "history", "options"} <= said.keys()
+    assert json.loads(said["options"])["sparsity"] == 0.8
+    text = console.export_text()
+    assert "stripe 2 (2), stripe 0 (0); reduced head" in text
+    assert "crisp quantize" in text
+    for name in pruned.patterns:
+        assert name in text
+
+
+@pytest.mark.parametrize("head", Head)
+def test_what_it_writes_can_be_quantized(checkpoint, tmp_path, head):
+    asked = options(checkpoint, tmp_path, classes=("1", "3"), settings={"head": head.value})
+    prune_file(asked, Console(quiet=True), dataset=striped_dataset())
+    onnx = tmp_path / "model.onnx"
+    quantize_file(QuantizeFileOptions(checkpoint=asked.output, output=onnx, images=16), Console(quiet=True), dataset=striped_dataset())
+    assert onnx.stat().st_size > 10_000
+
+
+def test_classes_are_drawn_by_the_seed_where_none_are_named(checkpoint, tmp_path):
+    drawn = {}
+    for seed in range(4):
+        asked = options(checkpoint, tmp_path, draw=2, settings={"seed": seed})
+        drawn[seed] = prune_file(asked, Console(quiet=True), dataset=striped_dataset()).classes
+    assert all(len(set(classes)) == 2 for classes in drawn.values())
+    assert len(set(drawn.values())) > 1
+
+
+def test_network_of_the_user(tmp_path):
+    asked = options("tests.sw.small:SmallNet", tmp_path, classes=("0", "1"), arguments={"width": 16})
+    pruned = prune_file(asked, Console(quiet=True), dataset=striped_dataset())
+    loaded = load_pruned(asked.output, SmallNet(width=16))
+    assert loaded.patterns == pruned.patterns
+    assert loaded.model.fc.out_features == 2
+    with pytest.raises(CheckpointError, match="architecture must be one of"):
+        load_pruned(asked.output)
+
+
+def test_one_class_needs_a_full_head(checkpoint, tmp_path):
+    with pytest.raises(DataError, match="needs at least two user classes"):
+        prune_file(options(checkpoint, tmp_path, classes=("1",)), Console(quiet=True), dataset=striped_dataset())
+    asked = options(checkpoint, tmp_path, classes=("1",), settings={"head": "full"})
+    assert prune_file(asked, Console(quiet=True), dataset=striped_dataset()).model.fc.out_features == 4
+
+
+def test_network_for_other_data(checkpoint, tmp_path):
+    data = dataclasses.replace(striped_dataset(), classes=("a", "b", "c"))
+    with pytest.raises(PruneError) as caught:
+        prune_file(options(checkpoint, tmp_path), Console(quiet=True), dataset=data)
+    assert str(caught.value).endswith(
+        "the network must have an output for each of the 3 classes of stripes, not 4; choose the data that it was trained on"
+    )
+
+
+def test_settings_come_from_a_file_and_later_ones_count(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text('[prune]\nsparsity = 0.7\nblock = 32\nschedule = "linear"\nkeep_dense = ["conv2"]\n')
+    settings = read_settings(path, {"sparsity": 0.85, "cycles": None}, ["block=64", "order=nm-first", "per_block = false"])
+    assert settings == PruneOptions(
+        sparsity=0.85, block=64, schedule=Schedule.LINEAR, order=Order.NM_FIRST, per_block=False, keep_dense=("conv2",)
+    )
+    assert read_settings(None, {}) == PruneOptions()
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("[prune]\nsparcity = 1", (), "sparcity must be a setting of pruning, but is none; did you mean sparsity?"),
+        ("[prune", (), "settings must be TOML, but are not: "),
+        ("sparsity = 1", (), "settings must stand in the table [prune], not in 'sparsity'; see examples/prune.toml"),
+        ("", ("sparsity",), "a setting must be name=value, such as learning_rate=0.02, not 'sparsity'"),
+        ("", ("sparsity=much",), "sparsity must be a number, not 'much'"),
+        ("", ("saliency=guess",), "saliency must be one of magnitude, taylor, absolute, fisher, activation, not 'guess'"),
+    ],
+)
+def test_wrong_settings(tmp_path, text, words, message):
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    with pytest.raises(PruneError) as caught:
+        read_settings(path, {}, words)
+    assert message in str(caught.value)
+
+
+def test_file_that_is_not_there(tmp_path):
+    with pytest.raises(PruneError, match="settings must be a file, but it cannot be read"):
+        read_settings(tmp_path / "none.toml", {})
+
+
+def test_example_has_settings_that_are():
+    assert read_settings(ROOT / "examples/prune.toml", {}).cycles == 0.2
+
+
+def test_command_line_tells_what_is_wrong_in_a_line():
+    result = subprocess.run(
+        [sys.executable, "-c", "from crisp.cli import main; main()", "prune", "nothing", "--set", "sparcity=1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert "crisp: sparcity must be a setting of pruning" in result.stderr
