@@ -139,9 +139,7 @@ class Trainer:
                 if done % LOOK_STEPS == 0 or done == total - 1 or self.device.type == "cpu":
                     value = float(loss)
                     if not math.isfinite(value):
-                        raise PruneError(
-                            f"the loss must be a number, not {value}, but is none after {self.step} steps; lower the learning rate"
-                        )
+                        raise PruneError(f"the loss must be a number, not {value} after {self.step} steps; lower the learning rate")
                     note = f"loss {value:.3f}"
                 progress(stage, done + 1, total, note)
                 after(done + 1)
@@ -172,12 +170,14 @@ class Trainer:
             loss.backward()
             losses.append(loss.detach())
             found = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in self.parameters]
-            sums.add(torch.cat([tensor.reshape(-1) for tensor in (*found, *self.statistics)]))
+            used = torch.tensor([float(parameter.grad is not None) for parameter in self.parameters], device=self.device)
+            sums.add(torch.cat([tensor.reshape(-1) for tensor in (used, *found, *self.statistics)]))
         mean = self.processes.total(sums.total()).div_(self.steps.microbatches)
-        place = 0
-        for parameter in self.parameters:
-            # In the layout of the parameter, as autograd leaves it.
-            parameter.grad = torch.empty_like(parameter).copy_(mean[place : place + parameter.numel()].view(parameter.shape))
+        place = len(self.parameters)
+        for parameter, share in zip(self.parameters, mean[:place].tolist(), strict=True):
+            value = mean[place : place + parameter.numel()].view(parameter.shape)
+            # In the layout of the parameter, as autograd leaves it; a parameter that nothing uses is not decayed either.
+            parameter.grad = torch.empty_like(parameter).copy_(value) if share else None
             place += parameter.numel()
         for buffer in self.statistics:
             buffer.copy_(mean[place : place + buffer.numel()].view(buffer.shape))

@@ -1,0 +1,168 @@
+"""Two processes over gloo against one that does all micro-batches."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from tests.sw.small import ROOT, small_net, striped_dataset, striped_split
+
+from crisp.models import accuracy
+from crisp.prune import PruneError, PruneOptions, Saliency, prune
+from crisp.prune.loop import judge, microbatch
+from crisp.prune.processes import PairwiseSum, Processes
+
+CLASSES = (3, 1)
+OPTIONS = PruneOptions(
+    sparsity=0.8,
+    iterations=2,
+    iteration_images=64,
+    final_images=64,
+    saliency_images=64,
+    batch=16,
+    microbatch=8,
+    learning_rate=0.05,
+    distillation=0.3,
+)
+
+
+def test_pairwise_sum_is_a_binary_tree():
+    terms = [torch.tensor([value], dtype=torch.float32) for value in (1e8, 1.0, 1.0, -1e8, 3.0, 5.0, 7.0)]
+    sums = PairwiseSum()
+    for term in terms:
+        sums.add(term.clone())
+    a, b, c, d, e, f, g = terms
+    assert len(sums.parts) == 3
+    assert torch.equal(sums.total(), ((a + b) + (c + d)) + ((e + f) + g))
+
+
+def test_sum_hangs_on_terms_alone_whoever_adds_them():
+    random = np.random.default_rng(0)
+    terms = [torch.from_numpy(random.normal(size=5).astype(np.float32)) for _ in range(16)]
+
+    def tree(items):
+        sums = PairwiseSum()
+        for item in items:
+            sums.add(item.clone())
+        return sums.total()
+
+    for count in (2, 4, 8):
+        shares = [Processes(rank, count).share(terms) for rank in range(count)]
+        assert torch.equal(tree([tree(share) for share in shares]), tree(terms))
+
+
+@pytest.mark.parametrize(("count", "items"), [(2, 7), (3, 8), (4, 2), (1, 5)])
+def test_shares_are_all_items_once(count, items):
+    shares = [list(Processes(rank, count).share(range(items))) for rank in range(count)]
+    assert [item for share in shares for item in share] == list(range(items))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_there_is_nothing_to_send():
+    alone = Processes()
+    assert alone.send(b"data") == b"data"
+    assert alone.send(None) is None
+    assert alone.count_all(3) == 3
+    alone.check_same("nothing", b"")
+    images = striped_split(20, 4, 12, 0)
+    assert judge(small_net(), images, alone) == accuracy(small_net(), images)
+
+
+def test_microbatches_are_shared_equally():
+    assert microbatch(PruneOptions(batch=64), Processes(0, 4)) == 16
+    assert microbatch(PruneOptions(batch=64, microbatch=8), Processes(0, 4)) == 8
+    with pytest.raises(PruneError, match="batch / microbatch must be a multiple of the number of processes, 3, not 64 / all"):
+        microbatch(PruneOptions(batch=64), Processes(0, 3))
+    with pytest.raises(PruneError, match="batch / microbatch must be a multiple of the number of processes, 4, not 64 / 32"):
+        microbatch(PruneOptions(batch=64, microbatch=32), Processes(0, 4))
+
+
+PROGRAM = """
+import dataclasses, os, sys
+from pathlib import Path
+import torch
+from tests.sw.prune.test_processes import CLASSES, OPTIONS, Saliency, small_net, striped_dataset
+from crisp.prune import prune
+from crisp.prune.processes import Processes, join_processes, leave_processes
+
+torch.set_num_threads(1)
+assert join_processes("gloo")
+rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
+if sys.argv[2] == "fail":
+    if rank == 1:
+        sys.exit("rank 1 gives up")
+    prune(small_net(), striped_dataset(), CLASSES, OPTIONS)
+if sys.argv[2] == "differ":
+    prune(small_net(), striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, seed=rank))
+
+processes = Processes.find(torch.device("cpu"))
+assert processes.send(b"of the first" if rank == 0 else b"of another") == b"of the first"
+assert processes.send(None if rank == 0 else b"of another") is None
+assert processes.count_all(rank + 1) == 3
+assert torch.equal(processes.total(torch.arange(5.0) * (rank + 1)), torch.arange(5.0) * 3)
+
+told = []
+def kill(*step):
+    told.append(step)
+    if step[:2] == ("prune 2/2", 2):
+        raise KeyboardInterrupt
+state = folder / "run.pt"
+for kind in (Saliency.ABSOLUTE, Saliency.ACTIVATION):
+    options = dataclasses.replace(OPTIONS, saliency=kind)
+    pruned = prune(small_net(), striped_dataset(), CLASSES, options, lambda *step: told.append(step))
+    torch.save((pruned.model.state_dict(), [step.validation_accuracy for step in pruned.history]), folder / f"{kind.value}-{rank}.pt")
+assert bool(told) == (rank == 0)
+leave_processes()
+"""
+
+
+def start(folder, what, port):
+    environment = {**os.environ, "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    environment |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-c", PROGRAM, str(folder), what]
+    return [
+        subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for rank in range(2)
+    ]
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def finish(processes):
+    return [(process.communicate(timeout=60)[0], process.returncode) for process in processes]
+
+
+def test_two_processes_get_the_bits_of_one(tmp_path):
+    for text, code in finish(start(tmp_path, "prune", free_port())):
+        assert code == 0, text
+    for kind in (Saliency.ABSOLUTE, Saliency.ACTIVATION):
+        one = prune(small_net(), striped_dataset(), CLASSES, OPTIONS.__class__(**{**vars(OPTIONS), "saliency": kind}))
+        for rank in range(2):
+            found, accuracies = torch.load(tmp_path / f"{kind.value}-{rank}.pt", weights_only=True)
+            for name, tensor in one.model.state_dict().items():
+                assert torch.equal(tensor, found[name]), name
+            assert accuracies == [step.validation_accuracy for step in one.history]
+
+
+def test_a_process_that_fails_does_not_keep_the_other(tmp_path):
+    started = time.monotonic()
+    (first, first_code), (second, second_code) = finish(start(tmp_path, "fail", free_port()))
+    assert (first_code, second_code) == (1, 1)
+    assert "PruneError: all processes must go on together, but one has stopped (" in first
+    assert "rank 1 gives up" in second
+    assert time.monotonic() - started < 45
+
+
+def test_processes_with_other_options_are_told(tmp_path):
+    for text, code in finish(start(tmp_path, "differ", free_port())):
+        assert code == 1
+        assert "options, data and network must be the same in all 2 processes, but differ" in text
