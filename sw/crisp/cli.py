@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from crisp.arch import CrispError
+from crisp.memory import keep_memory
 
 __all__ = ["app", "main"]
 
@@ -17,6 +18,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Prune a network for its user's classes and run it on a sparse accelerator."
 )
 
+#: Commands that train.
+TRAINING = ("train", "prune", "experiment")
 #: Columns of the widest table.
 TABLE_WIDTH = 140
 
@@ -314,6 +317,8 @@ def wide_console() -> Console:
 
 def main() -> None:
     """Run the command line; an error that a user can meet is one line, not a traceback."""
+    if len(sys.argv) > 2 and sys.argv[1] in TRAINING:
+        keep_memory()
     try:
         app()
     except CrispError as error:

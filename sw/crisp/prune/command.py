@@ -1,7 +1,6 @@
 """``crisp prune``: a trained network in, a pruned one for some classes out."""
 
 import dataclasses
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +15,16 @@ from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
 from crisp.models import ARCHITECTURES, Head, ModelSpec, accuracy, examine_layers, find_head, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function
-from crisp.progress import Report, draw_progress, silent
+from crisp.progress import Report, draw_progress
 from crisp.report import provenance
 
 from .errors import PruneError
 from .loop import prune, stage_steps
 from .options import PruneOptions
+from .processes import Processes, join_processes, leave_processes
 from .pruned import PrunedModel
 from .storage import save_pruned
+from .trainer import choose_device
 
 __all__ = ["PruneFileOptions", "prune_file", "read_settings"]
 
@@ -130,10 +131,14 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
         When network, data, classes or settings are absent, damaged or do not fit each other.
     """
     torch.set_num_threads(1)
-    is_first = os.environ.get("RANK", "0") == "0"
-    if not is_first:
+    settings, joined = options.settings, join_processes()
+    processes = Processes.find(choose_device(settings.device))
+    if not processes.is_first:
         console = Console(quiet=True)
-    data, settings = dataset or load_dataset(options.data or None, tell=console.print), options.settings
+        processes.send(None)  # the first one fetches what is not there yet
+    data = dataset or load_dataset(options.data or None, tell=console.print)
+    if processes.is_first:
+        processes.send(None)
     least = 2 if settings.head is Head.REDUCED else 1
     classes = choose_classes(options.classes, data, least) if options.classes else draw_classes(data, options.draw, settings.seed, least)
     model, spec = find_network(options, data)
@@ -147,9 +152,11 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
         save_pruned(options.output, pruned, spec, provenance(options.command, settings.seed))
 
     with draw_progress(console) as progress:
-        pruned = prune(model, data, classes, settings, whole(progress, settings) if is_first else silent, state=state, write=write)
-    if is_first:
+        pruned = prune(model, data, classes, settings, whole(progress, settings), state=state, write=write)
+    if processes.is_first:
         tell(pruned, data, options, console)
+    if joined:
+        leave_processes()
     return pruned
 
 

@@ -111,7 +111,7 @@ class Processes:
             distributed.all_to_all_single(pieces, padded)
             for piece in pieces.view(self.count, size):
                 sums.add(piece)
-            distributed.all_gather_into_tensor(padded, sums.total())
+            distributed.all_gather_single(padded, sums.total())
         return padded[: len(part)].to(part.device)
 
     def count_all(self, number: int) -> int:

@@ -15,6 +15,7 @@ from crisp.arch import Pattern, check
 from crisp.models import ModelSpec, find_head, select_classes
 from crisp.models.checkpoint import CheckpointError, build_model, fill_model, read_tensors, save_checkpoint
 
+from .errors import PruneError
 from .layers import weight_matrix
 from .options import PruneOptions
 from .pruned import Iteration, PrunedModel
@@ -77,8 +78,6 @@ def load_pruned(path: Path, model: nn.Module | None = None) -> PrunedModel:
         When the file is absent, damaged, or holds no pruned network.
     PatternError
         When weights do not obey their patterns.
-    PruneError
-        When the options in it break a rule.
     """
     tensors, metadata = read_tensors(path)
     found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
@@ -93,6 +92,8 @@ def load_pruned(path: Path, model: nn.Module | None = None) -> PrunedModel:
         dense_accuracy = float(metadata["dense_validation_accuracy"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: must say how it was pruned, but lacks {error}; prune again") from error
+    except PruneError as error:
+        raise CheckpointError(f"{path}: must have settings that this version knows, but {error}; prune again") from error
     patterns = {}
     for name, n in found.items():
         try:

@@ -1,6 +1,8 @@
 """Two processes over gloo against one that does all micro-batches."""
 
+import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -8,10 +10,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tests.sw.small import ROOT, small_net, striped_dataset, striped_split
 
-from crisp.models import accuracy
-from crisp.prune import PruneError, PruneOptions, Saliency, prune
+from crisp.models import ModelSpec, accuracy, save_checkpoint
+from crisp.prune import PruneError, PruneOptions, Saliency, load_pruned, prune
+from crisp.prune.command import PruneFileOptions, prune_file
 from crisp.prune.loop import judge, microbatch
 from crisp.prune.processes import PairwiseSum, Processes
 
@@ -85,7 +89,7 @@ import dataclasses, os, sys
 from pathlib import Path
 import torch
 from tests.sw.prune.test_processes import CLASSES, OPTIONS, Saliency, small_net, striped_dataset
-from crisp.prune import prune
+from crisp.prune import PruneError, prune
 from crisp.prune.processes import Processes, join_processes, leave_processes
 
 torch.set_num_threads(1)
@@ -95,8 +99,11 @@ if sys.argv[2] == "fail":
     if rank == 1:
         sys.exit("rank 1 gives up")
     prune(small_net(), striped_dataset(), CLASSES, OPTIONS)
-if sys.argv[2] == "differ":
+try:
     prune(small_net(), striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, seed=rank))
+    sys.exit("other options were not noticed")
+except PruneError as error:
+    assert "options, data and network must be the same in all 2 processes, but differ" in str(error), error
 
 processes = Processes.find(torch.device("cpu"))
 assert processes.send(b"of the first" if rank == 0 else b"of another") == b"of the first"
@@ -105,24 +112,21 @@ assert processes.count_all(rank + 1) == 3
 assert torch.equal(processes.total(torch.arange(5.0) * (rank + 1)), torch.arange(5.0) * 3)
 
 told = []
-def kill(*step):
-    told.append(step)
-    if step[:2] == ("prune 2/2", 2):
-        raise KeyboardInterrupt
 state = folder / "run.pt"
 for kind in (Saliency.ABSOLUTE, Saliency.ACTIVATION):
     options = dataclasses.replace(OPTIONS, saliency=kind)
-    pruned = prune(small_net(), striped_dataset(), CLASSES, options, lambda *step: told.append(step))
+    pruned = prune(small_net(), striped_dataset(), CLASSES, options, lambda *step: told.append(step), state=state, state_seconds=0)
     torch.save((pruned.model.state_dict(), [step.validation_accuracy for step in pruned.history]), folder / f"{kind.value}-{rank}.pt")
 assert bool(told) == (rank == 0)
+assert rank or not state.exists()
 leave_processes()
 """
 
 
-def start(folder, what, port):
+def start(words, port):
     environment = {**os.environ, "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     environment |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-c", PROGRAM, str(folder), what]
+    command = [sys.executable, *words]
     return [
         subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for rank in range(2)
@@ -130,8 +134,6 @@ def start(folder, what, port):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -142,10 +144,10 @@ def finish(processes):
 
 
 def test_two_processes_get_the_bits_of_one(tmp_path):
-    for text, code in finish(start(tmp_path, "prune", free_port())):
+    for text, code in finish(start(["-c", PROGRAM, str(tmp_path), "prune"], free_port())):
         assert code == 0, text
     for kind in (Saliency.ABSOLUTE, Saliency.ACTIVATION):
-        one = prune(small_net(), striped_dataset(), CLASSES, OPTIONS.__class__(**{**vars(OPTIONS), "saliency": kind}))
+        one = prune(small_net(), striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, saliency=kind))
         for rank in range(2):
             found, accuracies = torch.load(tmp_path / f"{kind.value}-{rank}.pt", weights_only=True)
             for name, tensor in one.model.state_dict().items():
@@ -155,14 +157,35 @@ def test_two_processes_get_the_bits_of_one(tmp_path):
 
 def test_a_process_that_fails_does_not_keep_the_other(tmp_path):
     started = time.monotonic()
-    (first, first_code), (second, second_code) = finish(start(tmp_path, "fail", free_port()))
+    (first, first_code), (second, second_code) = finish(start(["-c", PROGRAM, str(tmp_path), "fail"], free_port()))
     assert (first_code, second_code) == (1, 1)
     assert "PruneError: all processes must go on together, but one has stopped (" in first
     assert "rank 1 gives up" in second
     assert time.monotonic() - started < 45
 
 
-def test_processes_with_other_options_are_told(tmp_path):
-    for text, code in finish(start(tmp_path, "differ", free_port())):
-        assert code == 1
-        assert "options, data and network must be the same in all 2 processes, but differ" in text
+def test_command_shares_its_work(tmp_path):
+    """As torchrun starts it: only the first process writes, and what it writes is what one process does."""
+    data, spec = striped_dataset(), ModelSpec("resnet20", 4, 12, 1, 0.5)
+    arrays = {"x_train": data.train.images, "y_train": data.train.labels, "x_test": data.test.images, "y_test": data.test.labels}
+    np.savez(tmp_path / "data.npz", **arrays)
+    save_checkpoint(tmp_path / "trained.safetensors", spec.build(1), spec.metadata())
+    settings = {"iterations": 1, "final_images": 32, "saliency_images": 16, "batch": 16, "microbatch": 8, "sparsity": 0.8}
+    words = ["prune", str(tmp_path / "trained.safetensors"), "-o", str(tmp_path / "two.safetensors"), "--classes", "1,3"]
+    words += ["--data", str(tmp_path / "data.npz"), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
+    texts = finish(start(["-m", "crisp", *words], free_port()))
+    assert [code for _, code in texts] == [0, 0], texts
+    assert "next, crisp quantize" in texts[0][0]
+    assert texts[1][0] == ""
+    one = PruneFileOptions(
+        model=str(tmp_path / "trained.safetensors"),
+        output=tmp_path / "one.safetensors",
+        classes=("1", "3"),
+        data=str(tmp_path / "data.npz"),
+        settings=PruneOptions.from_dict(settings),
+    )
+    prune_file(one, Console(quiet=True))
+    first, second = (load_pruned(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    assert first.patterns == second.patterns
+    assert all(torch.equal(tensor, second.model.state_dict()[name]) for name, tensor in first.model.state_dict().items())
+    assert {path.name for path in tmp_path.iterdir()} == {"data.npz", "trained.safetensors", "one.safetensors", "two.safetensors"}

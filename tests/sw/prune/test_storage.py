@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -68,3 +70,22 @@ def change(path, tensors):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     save_file({**load_file(path), **tensors}, path, metadata)
+
+
+def test_settings_of_another_version(pruned, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_pruned(path, pruned)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    settings = {**json.loads(metadata["options"]), "cycle_emphasis": 0.5}
+    save_file(load_file(path), path, {**metadata, "options": json.dumps(settings)})
+    with pytest.raises(CheckpointError, match=r"must have settings that this version knows, but cycle_emphasis must be .*; prune again"):
+        load_pruned(path)
+
+
+def test_damaged_file(pruned, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_pruned(path, pruned)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: must be a safetensors file, not something damaged"):
+        load_pruned(path)
