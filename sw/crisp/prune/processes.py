@@ -172,6 +172,8 @@ def join_processes(backend: str | None = None) -> bool:
 
 
 def leave_processes() -> None:
-    """Undo `join_processes`."""
+    """Undo `join_processes`, all at a time: one that ends while others still wait for it takes their threads down."""
     if distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # another has failed, and has said so
+            distributed.barrier()
         distributed.destroy_process_group()
