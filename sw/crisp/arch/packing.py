@@ -79,6 +79,21 @@ class PackedWeights:
     values: np.ndarray
     offsets: np.ndarray
 
+    @classmethod
+    def of(cls, pattern: Pattern, *, values: np.ndarray, offsets: np.ndarray) -> Self:
+        """Return packed weights of ``pattern``, whose steps hold ``values`` and ``offsets``."""
+        row, column = np.nonzero(pattern.n)
+        return cls(
+            shape=pattern.shape,
+            block=pattern.block,
+            group=pattern.group,
+            rows=values.shape[1],
+            counts=COUNT.pack_array(blocks=pattern.kept.sum(axis=1)),
+            entries=ENTRY.pack_array(index=column, n_minus_1=pattern.n[row, column].astype(np.int64) - 1),
+            values=values,
+            offsets=offsets,
+        )
+
     @cached_property
     def pattern(self) -> Pattern:
         """The pattern, read back from counts and entries.
@@ -287,14 +302,8 @@ def pack(weights: np.ndarray, pattern: Pattern, *, rows: int, layer: str = "laye
     values = np.take_along_axis(groups, offsets, axis=2)
     offsets[(values == 0) & is_sparse] = 0
     tiles = schedule(pattern, rows)
-    row, column = np.nonzero(pattern.n)
-    return PackedWeights(
-        shape=pattern.shape,
-        block=pattern.block,
-        group=pattern.group,
-        rows=rows,
-        counts=COUNT.pack_array(blocks=pattern.kept.sum(axis=1)),
-        entries=ENTRY.pack_array(index=column, n_minus_1=pattern.n[row, column].astype(np.int64) - 1),
+    return PackedWeights.of(
+        pattern,
         values=np.concatenate([values[first : first + rows, group, slot].T for group, slot, first in tiles]),
         offsets=np.concatenate([offsets[first : first + rows, group, slot].T for group, slot, first in tiles]),
     )

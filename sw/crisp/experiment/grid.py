@@ -12,7 +12,6 @@ from typing import Any
 
 from crisp.arch import Config
 from crisp.data import Dataset, choose_classes, draw_classes
-from crisp.models import Head
 from crisp.prune import PruneOptions
 
 from .errors import ExperimentError
@@ -130,7 +129,7 @@ def cells(experiment: Experiment, grid: Grid, dataset: Dataset, seed: int, class
             axes = itertools.product(grid.patterns or (None,), grid.blocks or (None,), grid.levels if has_level else (None,))
             for pattern, block, level in axes:
                 options = experiment.prune_options(network, method, pattern, block, seed)
-                if options.head is Head.REDUCED and len(labels) < 2:
+                if len(labels) < options.head.least_classes:
                     raise ExperimentError(f"{class_set} must have two classes at least with a reduced head, not one; ask for head = 'full'")
                 yield Run(
                     network=network,

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from crisp.models.prunable import count_pixels
+
 __all__ = ["count_macs"]
 
 
@@ -14,22 +16,10 @@ def count_macs(model: nn.Module, image: np.ndarray) -> int:
     Parameters
     ----------
     model : Module
-        Network; it is left in evaluation mode.
+        Network; it is left as it is.
     image : ndarray
         float32 [1, C, H, W].
     """
-    model.eval()
-    total = 0
-
-    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        pixels = output[0, 0].numel() if isinstance(module, nn.Conv2d) else output[0, ..., 0].numel()
-        total += int(module.get_parameter("weight").count_nonzero()) * pixels
-
-    handles = [module.register_forward_hook(hook) for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    try:
-        model(torch.from_numpy(image))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    pixels = count_pixels(model, layers, torch.from_numpy(image))
+    return sum(int(layers[name].get_parameter("weight").count_nonzero()) * count for name, count in pixels.items())

@@ -12,15 +12,12 @@ import numpy as np
 from crisp.arch import Pattern
 from crisp.prune import PruneError, PruneOptions
 from crisp.prune.blocks import RankColumns, block_sums, expand_blocks
-from crisp.prune.masks import choose_masks, cut, measure
-from crisp.prune.nm import nm_ranks
-from crisp.prune.ranking import allocate
+from crisp.prune.masks import choose_masks, measure, select
+from crisp.prune.nm import nm_mask, nm_ranks
+from crisp.prune.ranking import TOLERANCE
 from crisp.prune.selection import Goal, Layer, Selection, Selector
 
 __all__ = ["PublishedChoice", "choose_nm", "choose_random_blocks", "choose_unstructured", "misordered"]
-
-#: A prediction that is so much below the budget in cycles is near enough, as a share of it.
-TOLERANCE = 0.003
 
 Arrays = Mapping[str, np.ndarray]
 Layers = Mapping[str, Layer]
@@ -43,7 +40,7 @@ def choose_unstructured(scores: Arrays, layers: Layers, goal: Goal, options: Pru
     order = np.argsort(-flat, kind="stable")
     ends = np.cumsum([int(layers[name].exists.sum()) for name in names])[:-1]
 
-    def select(count: int) -> Selection:
+    def keep(count: int) -> Selection:
         kept = np.zeros(len(flat), bool)
         kept[order[:count]] = True
         masks = {}
@@ -53,7 +50,7 @@ def choose_unstructured(scores: Arrays, layers: Layers, goal: Goal, options: Pru
         return Selection(masks, {name: Pattern.infer(mask, options.block, options.group) for name, mask in masks.items()})
 
     most = int(len(flat) * (1 - goal.sparsity) + 1e-6)
-    return within(lambda count: select(count), most, goal)
+    return within(keep, most, goal)
 
 
 def within(select: Callable[[int], Selection], most: int, goal: Goal) -> Selection:
@@ -90,9 +87,8 @@ def choose_nm(scores: Arrays, layers: Layers, goal: Goal, options: PruneOptions,
     PruneError
         When 1:M does not suffice: that is the limit of this pattern.
     """
-    ranks = {name: nm_ranks(np.where(layers[name].exists, score, -1.0), options.group) for name, score in scores.items()}
     for n in range(int(options.group * (1 - goal.sparsity) + 1e-6), 0, -1):
-        masks = {name: (rank < n) & layers[name].exists for name, rank in ranks.items()}
+        masks = {name: nm_mask(score, n, options.group, layers[name].exists) for name, score in scores.items()}
         patterns = {}
         for name, mask in masks.items():
             shape = (mask.shape[0], mask.shape[1])
@@ -117,7 +113,7 @@ def choose_random_blocks(scores: Arrays, layers: Layers, goal: Goal, options: Pr
         n = np.zeros_like(pattern.n)
         np.put_along_axis(n, np.argsort(draw, axis=1), np.sort(pattern.n, axis=1), axis=1)
         exists = layers[name].exists
-        ranks = nm_ranks(np.where(exists, scores[name], -1.0), options.group)
+        ranks = nm_ranks(scores[name], options.group, exists)
         masks[name] = (ranks < expand_blocks(n, pattern.shape, options.block)) & exists
         patterns[name] = dataclasses.replace(pattern, n=n)
     return Selection(masks, patterns)
@@ -148,25 +144,13 @@ class PublishedChoice(Selector):
         n = goal.n or options.n
         if self.freeze and n < options.group:
             if not self.frozen:
-                ranks = {name: nm_ranks(np.where(layers[name].exists, score, -1.0), options.group) for name, score in scores.items()}
-                self.frozen = {name: rank < n for name, rank in ranks.items()}
+                self.frozen = {name: nm_mask(score, n, options.group, layers[name].exists) for name, score in scores.items()}
             # Below all saliencies, and by so much that a sum shows it where it should not be counted.
             scores = {name: np.where(self.frozen[name], score, -1.0) for name, score in scores.items()}
         columns = {name: measure(score, layers[name].exists, n, options) for name, score in scores.items()}
         if self.misorder:
             columns = {name: misordered(column, scores[name], layers[name].exists, n, options) for name, column in columns.items()}
-        chosen = allocate(
-            columns,
-            layers,
-            goal,
-            ranking=options.ranking,
-            price=options.price,
-            floor=options.floor,
-            block=options.block,
-            group=options.group,
-        )
-        cuts = {name: cut(columns[name], kept, layers[name].exists, options) for name, kept in chosen.items()}
-        return Selection({name: mask for name, (mask, _) in cuts.items()}, {name: pattern for name, (_, pattern) in cuts.items()})
+        return select(columns, layers, goal, options)
 
 
 def misordered(columns: RankColumns, scores: np.ndarray, exists: np.ndarray, n: int, options: PruneOptions) -> RankColumns:

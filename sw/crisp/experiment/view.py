@@ -44,5 +44,4 @@ class View:
             Whether the network keeps all its outputs.
         """
         parts = (*dataset.training_and_validation(), dataset.test)
-        chosen = [part.select(labels) if head is Head.REDUCED else part.keep(labels) for part in parts]
-        return cls(adapt_head(base, labels, head).eval(), *chosen)
+        return cls(adapt_head(base, labels, head).eval(), *(head.select(part, labels) for part in parts))

@@ -1,15 +1,30 @@
 """Judging a network by labelled images."""
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import nn
 
 from crisp.data import Images, Split
 
-__all__ = ["accuracy", "logits"]
+__all__ = ["accuracy", "evaluating", "logits"]
 
 #: Images of a batch, of up to as many pixels as the second says, and of larger ones.
 BATCH, SMALL_PIXELS, LARGE_BATCH = 250, 64 * 64, 32
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Have ``model`` in evaluation mode while the context lasts, and each of its modules as it was afterwards."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
 
 
 @torch.no_grad()

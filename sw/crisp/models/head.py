@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from crisp.arch.errors import CrispError
+from crisp.data import Images
 
 __all__ = ["Head", "ModelError", "adapt_head", "find_head", "select_classes"]
 
@@ -21,6 +22,15 @@ class Head(enum.Enum):
 
     FULL = "full"  #: they stay: the network answers among all its classes, and labels are its own
     REDUCED = "reduced"  #: they go: it answers among the user's, labelled 0, 1, ... in their order
+
+    @property
+    def least_classes(self) -> int:
+        """How many classes there must be: among fewer than two there is nothing to answer."""
+        return 2 if self is Head.REDUCED else 1
+
+    def select(self, images: Images, classes: Sequence[int]) -> Images:
+        """Return the images of ``classes``, labelled as a network with this head answers."""
+        return images.select(classes) if self is Head.REDUCED else images.keep(classes)
 
 
 def find_head(model: nn.Module) -> tuple[str, nn.Linear]:
@@ -72,8 +82,7 @@ def adapt_head(model: nn.Module, classes: Sequence[int], head: Head) -> nn.Modul
     model : Module
         Network whose outputs are the data set's classes.
     classes : sequence of int
-        The user's classes; with a full head only checked. `crisp.data.Images.select` and `crisp.data.Images.keep` give images whose
-        labels fit a reduced and a full head.
+        The user's classes; with a full head only checked. `Head.select` gives images whose labels fit.
     head : Head
         Which one.
 

@@ -8,13 +8,14 @@ the image and has few weights, and the last, whose rows are the classes, stay de
 import collections
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 from rich.table import Table
 from torch import nn
 
+from .evaluate import evaluating
 from .head import ModelError
 
 __all__ = ["LayerReport", "PruningReport", "Verdict", "examine_layers"]
@@ -163,7 +164,7 @@ def own_weight(module: nn.Module) -> nn.Parameter | None:
 
 
 @torch.no_grad()
-def count_pixels(model: nn.Module, layers: dict[str, nn.Module], image: torch.Tensor) -> dict[str, int]:
+def count_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torch.Tensor) -> dict[str, int]:
     """Return the output positions of each of ``layers`` that computes, in the order in which they compute, for one ``image``.
 
     Raises
@@ -180,10 +181,10 @@ def count_pixels(model: nn.Module, layers: dict[str, nn.Module], image: torch.Te
             size = output[0, 0].numel() if isinstance(module, nn.Conv2d) else output[0, ..., 0].numel()
         pixels[names[module]] = pixels.get(names[module], 0) + size
 
-    training = {module: module.training for module in model.modules()}
     handles = [layer.register_forward_hook(count) for layer in layers.values()]
     try:
-        model.eval()(image)
+        with evaluating(model):
+            model(image)
     except Exception as error:  # whatever the user's code raises
         shape = list(image.shape)
         raise ModelError(
@@ -192,6 +193,4 @@ def count_pixels(model: nn.Module, layers: dict[str, nn.Module], image: torch.Te
     finally:
         for handle in handles:
             handle.remove()
-        for module, was in training.items():
-            module.training = was
     return pixels

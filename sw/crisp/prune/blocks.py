@@ -103,7 +103,7 @@ class RankColumns:
         if steps < 1 or n % steps:
             raise PruneError(f"a slice must add a divisor of N = {n} to it, not {steps}")
         whole = bool(exists.all())
-        ranks = nm_ranks(scores if whole else np.where(exists, scores, -1.0), group)
+        ranks = nm_ranks(scores, group, exists)
         gains, counts = [], []
         for top in range(n, 0, -steps):  # the topmost slice first: of slices that are equal, it leaves first
             belongs = (ranks < top) & (ranks >= top - steps)

@@ -14,12 +14,12 @@ import torch
 import torch_pruning
 from torch import nn
 
-from crisp.models.head import ModelError
-from crisp.models.prunable import PruningReport, Verdict, examine_layers
+from crisp.models.prunable import Verdict
 
 from .errors import PruneError
+from .layers import examine
 
-__all__ = ["ChannelGroup", "Ends", "cut_channels", "examine", "find_groups"]
+__all__ = ["ChannelGroup", "Ends", "cut_channels", "find_groups"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,20 +61,6 @@ class ChannelGroup:
     size: int
     makers: tuple[Ends, ...]
     readers: tuple[Ends, ...]
-
-
-def examine(model: nn.Module, image: torch.Tensor) -> PruningReport:
-    """Return `examine_layers` of a network.
-
-    Raises
-    ------
-    PruneError
-        When it does not take the image.
-    """
-    try:
-        return examine_layers(model, image)
-    except ModelError as error:
-        raise PruneError(str(error)) from error
 
 
 def find_groups(model: nn.Module, image: torch.Tensor, keep: tuple[str, ...] = ()) -> list[ChannelGroup]:

@@ -20,10 +20,11 @@ from crisp.arch import Config
 from crisp.data import Images
 from crisp.models.prunable import Verdict
 
-from .channel_groups import ChannelGroup, cut_channels, examine, find_groups, is_depthwise
+from .channel_groups import ChannelGroup, cut_channels, find_groups, is_depthwise
 from .channel_queue import ChannelQueue, cost
 from .cycles import CycleModel
 from .errors import PruneError
+from .layers import examine
 from .options import Price
 
 __all__ = ["ChannelGoal", "ChannelOptions", "SmallerModel", "measure_channels", "prunable_weights", "remove_channels"]

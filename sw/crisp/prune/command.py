@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
-from crisp.models import ARCHITECTURES, Head, ModelSpec, accuracy, examine_layers, find_head, open_model
+from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, find_head, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function
 from crisp.progress import Report, draw_progress
@@ -139,7 +139,7 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
     data = dataset or load_dataset(options.data or None, tell=console.print)
     if processes.is_first:
         processes.send(None)
-    least = 2 if settings.head is Head.REDUCED else 1
+    least = settings.head.least_classes
     classes = choose_classes(options.classes, data, least) if options.classes else draw_classes(data, options.draw, settings.seed, least)
     model, spec = find_network(options, data)
     image = torch.from_numpy(data.test.take(slice(1)).inputs())
@@ -215,7 +215,7 @@ def tell(pruned: PrunedModel, data: Dataset, options: PruneFileOptions, console:
         blocks = f"{int(pattern.kept.sum())} of {pattern.n.size}"
         table.add_row(name, " x ".join(map(str, pattern.shape)), blocks, ", ".join(map(str, kinds)), f"{pattern.density:.1%}")
     console.print(table)
-    test = data.test.select(pruned.classes) if options.settings.head is Head.REDUCED else data.test.keep(pruned.classes)
+    test = options.settings.head.select(data.test, pruned.classes)
     before, after = pruned.dense_validation_accuracy, pruned.history[-1].validation_accuracy
     console.print(
         f"validation images named rightly: {before:.2%} before, {after:.2%} after; "

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from crisp.arch import COUNT, ENTRY, Config, PackedWeights, Pattern, PatternError, ProductLayer, pack, unpack
+from crisp.arch import Config, PackedWeights, Pattern, PatternError, ProductLayer, pack, unpack
 from crisp.arch.packing import schedule
 from crisp.arch.pattern import check_uniform
 from crisp.compile.compile import Compilation, schedule_network
@@ -23,7 +23,8 @@ from crisp.compile.emit import worthwhile
 from crisp.compile.errors import CompileError
 from crisp.golden.convolution import to_matrix
 from crisp.golden.network import Network, Product
-from crisp.quantize import FloatGraph, to_network, trace
+from crisp.models.evaluate import evaluating
+from crisp.quantize import to_network, trace
 from crisp.quantize.drawn import draw_model
 from crisp.quantize.graph import FloatProduct
 
@@ -70,7 +71,8 @@ class CycleModel:
         self.config = config
         _, channels, height, width = image.shape
         self.image = (height, width, channels)
-        graph = trace_quietly(model, torch.from_numpy(image))
+        with evaluating(model):
+            graph = trace(model, torch.from_numpy(image))
         products = {node.name: node for node in graph.nodes if isinstance(node, FloatProduct) and node.convolution.groups == 1}
         self.shapes: dict[str, tuple[int, int, int, int]] = {name: shape_of(node) for name, node in products.items()}
         self.network = to_network(draw_model(graph, self.image), config)
@@ -213,16 +215,6 @@ class CycleModel:
         return counts
 
 
-def trace_quietly(model: nn.Module, image: torch.Tensor) -> FloatGraph:
-    """Trace a model as it is when it is evaluated, and leave it as it was."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        return trace(model.eval(), image)
-    finally:
-        for module, was in training.items():
-            module.training = was
-
-
 def shape_of(node: FloatProduct) -> tuple[int, int, int, int]:
     """Return [O, C, kh, kw] of a product."""
     outputs, channels, height, width = node.weight.shape
@@ -263,14 +255,8 @@ def draw_packed(pattern: Pattern, rows: int, seed: int) -> PackedWeights:
     """
     tiles = schedule(pattern, rows)
     slots = np.concatenate([slots for _, slots, _ in tiles]).astype(np.uint8)
-    row, column = np.nonzero(pattern.n)
-    return PackedWeights(
-        shape=pattern.shape,
-        block=pattern.block,
-        group=pattern.group,
-        rows=rows,
-        counts=COUNT.pack_array(blocks=pattern.kept.sum(axis=1)),
-        entries=ENTRY.pack_array(index=column, n_minus_1=pattern.n[row, column].astype(np.int64) - 1),
+    return PackedWeights.of(
+        pattern,
         values=np.random.default_rng([seed, slots.size]).integers(1, 8, (slots.size, rows), np.int8),
         offsets=np.broadcast_to(slots[:, None], (slots.size, rows)),
     )

@@ -1,20 +1,41 @@
 """Which layers are pruned, and their weights as matrices."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from crisp.golden.convolution import from_matrix, to_matrix
+from crisp.models.evaluate import evaluating
 from crisp.models.head import ModelError
-from crisp.models.prunable import examine_layers
-from crisp.quantize import QuantizeError, trace
-from crisp.quantize.graph import FloatProduct
+from crisp.models.prunable import PruningReport, count_pixels, examine_layers
 
 from .errors import PruneError
 
-__all__ = ["machine_shapes", "mask_from_matrix", "output_pixels", "prunable_layers", "weight_matrix"]
+__all__ = ["examine", "machine_shapes", "mask_from_matrix", "output_pixels", "prunable_layers", "weight_matrix"]
+
+
+@contextlib.contextmanager
+def network_errors() -> Iterator[None]:
+    """Turn what is wrong with a network into an error of pruning."""
+    try:
+        yield
+    except ModelError as error:
+        raise PruneError(str(error)) from error
+
+
+def examine(model: nn.Module, image: torch.Tensor | None, keep_dense: Sequence[str] = ()) -> PruningReport:
+    """Return `examine_layers` of a network.
+
+    Raises
+    ------
+    PruneError
+        When ``keep_dense`` names no layer, or the network does not take the image.
+    """
+    with network_errors():
+        return examine_layers(model, image, keep_dense)
 
 
 def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = (), image: torch.Tensor | None = None) -> dict[str, nn.Module]:
@@ -37,10 +58,7 @@ def prunable_layers(model: nn.Module, keep_dense: Sequence[str] = (), image: tor
     PruneError
         When ``keep_dense`` names no layer, the network does not take the image, or nothing is left to prune.
     """
-    try:
-        report = examine_layers(model, image, keep_dense)
-    except ModelError as error:
-        raise PruneError(str(error)) from error
+    report = examine(model, image, keep_dense)
     if not report.prunable:
         kept = ", ".join(f"{layer.name} ({layer.verdict.value})" for layer in report.layers)
         raise PruneError(f"the network must have a layer to prune besides those that stay dense, {kept}; use a network with more layers")
@@ -54,23 +72,10 @@ def output_pixels(model: nn.Module, layers: Mapping[str, nn.Module], image: torc
     Raises
     ------
     PruneError
-        When a layer is not used.
+        When a layer is not used, or the network does not take the image.
     """
-    model.eval()
-    pixels: dict[str, int] = {}
-
-    def count(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-            pixels[name] = pixels.get(name, 0) + (output[0, 0].numel() if isinstance(module, nn.Conv2d) else output[0, ..., 0].numel())
-
-        return hook
-
-    handles = [layer.register_forward_hook(count(name)) for name, layer in layers.items()]
-    try:
-        model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with network_errors():
+        pixels = count_pixels(model, layers, image)
     for name in layers:
         if name not in pixels:
             raise PruneError(f"{name}: a pruned layer must be used by the network, but is not; name it in keep_dense")
@@ -96,14 +101,14 @@ def machine_shapes(model: nn.Module, layers: Mapping[str, nn.Module], image: tor
     own = {name: tuple(layer.get_parameter("weight").shape) for name, layer in layers.items()}
     if all(len(shape) == 4 for shape in own.values()):
         return own
-    training = {module: module.training for module in model.modules()}
+    from crisp.quantize import QuantizeError, trace  # brings ONNX and the compiler along, and few networks need it
+    from crisp.quantize.graph import FloatProduct
+
     try:
-        nodes = trace(model.eval(), image).nodes
+        with evaluating(model):
+            nodes = trace(model, image).nodes
     except QuantizeError:
         return own
-    finally:
-        for module, was in training.items():
-            module.training = was
     found = {node.name: tuple(node.weight.shape) for node in nodes if isinstance(node, FloatProduct)}
     return {name: found[name] if len(shape) == 2 and found.get(name, ())[2:] not in ((), (1, 1)) else shape for name, shape in own.items()}
 

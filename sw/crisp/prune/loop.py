@@ -88,10 +88,8 @@ def prune(
         When an option asks for what the network does not have, the state belongs to another run, or another process has failed.
     """
     options = options or PruneOptions()
-    chosen = data.check_classes(classes, 2 if options.head is Head.REDUCED else 1)
-    training, validation = (
-        split.select(chosen) if options.head is Head.REDUCED else split.keep(chosen) for split in data.training_and_validation()
-    )
+    chosen = data.check_classes(classes, options.head.least_classes)
+    training, validation = (options.head.select(split, chosen) for split in data.training_and_validation())
     device = choose_device(options.device)
     processes = Processes.find(device)
     options = dataclasses.replace(options, microbatch=microbatch(options, processes))

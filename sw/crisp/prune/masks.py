@@ -11,7 +11,7 @@ from .options import PruneOptions
 from .ranking import allocate
 from .selection import Goal, Layer, Selection
 
-__all__ = ["choose_masks", "choose_uniform_mask"]
+__all__ = ["choose_masks", "choose_uniform_mask", "measure", "select"]
 
 
 def choose_masks(
@@ -42,6 +42,11 @@ def choose_masks(
         When the sparsity is less than N:M takes by itself, or the goal asks for more than the floor leaves room for.
     """
     columns = {name: measure(score, layers[name].exists, goal.n or options.n, options) for name, score in scores.items()}
+    return select(columns, layers, goal, options)
+
+
+def select(columns: Mapping[str, RankColumns], layers: Mapping[str, Layer], goal: Goal, options: PruneOptions) -> Selection:
+    """Return the weights of the rank-columns that win the competition between layers."""
     chosen = allocate(
         columns,
         layers,

@@ -13,7 +13,7 @@ from .errors import PruneError
 __all__ = ["nm_mask", "nm_ranks"]
 
 
-def nm_ranks(scores: np.ndarray, group: int) -> np.ndarray:
+def nm_ranks(scores: np.ndarray, group: int, exists: np.ndarray | None = None) -> np.ndarray:
     """Rank the weights of every group: 0 for the largest score, M - 1 for the smallest.
 
     So ``nm_ranks(scores, M) < N`` is the N:M mask, for all N at once, and may have another N in each block.
@@ -24,6 +24,8 @@ def nm_ranks(scores: np.ndarray, group: int) -> np.ndarray:
         [O, K], K a multiple of M in the contract's order; larger is more salient.
     group : int
         M.
+    exists : ndarray, optional
+        bool [O, K], false where K is padding, which ranks behind all weights; scores are then not negative.
 
     Returns
     -------
@@ -37,6 +39,8 @@ def nm_ranks(scores: np.ndarray, group: int) -> np.ndarray:
     """
     if scores.shape[1] % group:
         raise PruneError(f"K must be a multiple of M = {group}, not {scores.shape[1]}")
+    if exists is not None and not exists.all():
+        scores = np.where(exists, scores, -1.0)
     if not np.isfinite(scores).all():
         raise PruneError("scores must be finite, but some are not; lower the learning rate")
     ranks = np.zeros(scores.shape, np.uint8)
@@ -49,7 +53,7 @@ def nm_ranks(scores: np.ndarray, group: int) -> np.ndarray:
     return ranks
 
 
-def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
+def nm_mask(scores: np.ndarray, n: int, group: int, exists: np.ndarray | None = None) -> np.ndarray:
     """Choose the weights that stay.
 
     Parameters
@@ -60,11 +64,13 @@ def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
         N, 1 to M.
     group : int
         M.
+    exists : ndarray, optional
+        bool [O, K], false where K is padding, of which nothing stays.
 
     Returns
     -------
     ndarray
-        bool [O, K] with exactly N true of every M. Among equal scores the first in K stays.
+        bool [O, K] with exactly N true of every M, or all that exist where they are fewer. Among equal scores the first in K stays.
 
     Raises
     ------
@@ -73,4 +79,5 @@ def nm_mask(scores: np.ndarray, n: int, group: int) -> np.ndarray:
     """
     if not 1 <= n <= group:
         raise PruneError(f"N must be from 1 to M = {group}, not {n}")
-    return nm_ranks(scores, group) < n
+    mask: np.ndarray = nm_ranks(scores, group, exists) < n
+    return mask if exists is None else mask & exists

@@ -26,7 +26,7 @@ from .errors import PruneError
 from .options import Price, Ranking
 from .selection import Goal, Layer
 
-__all__ = ["allocate"]
+__all__ = ["TOLERANCE", "allocate"]
 
 #: A prediction that is so much below the budget in cycles is near enough, as a share of it.
 TOLERANCE = 0.003

@@ -1,6 +1,5 @@
 """What is known before the first choice of masks: of every layer, and where each iteration has to arrive, on which machine."""
 
-import copy
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -29,7 +28,7 @@ def survey(
     Parameters
     ----------
     model : Module
-        Network; it is left as it is.
+        Network, on the CPU; it is left as it is.
     layers : mapping
         Its layers that are pruned, by name.
     image : Tensor
@@ -56,7 +55,7 @@ def survey(
     config = Config.load(options.config)
     if config.group_size != options.group:
         raise PruneError(f"group must be that of the machine whose cycles count, {config.group_size}, not {options.group}; choose another")
-    machine = CycleModel(copy.deepcopy(model).cpu(), image.cpu().numpy(), config, options.block)
+    machine = CycleModel(model, image.numpy(), config, options.block)
     curves = machine.estimator.curves
 
     def cycles_of(name: str) -> Callable[[np.ndarray], np.ndarray]:

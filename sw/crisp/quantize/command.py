@@ -13,7 +13,7 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images, load_dataset
-from crisp.models import Head, load_checkpoint, logits
+from crisp.models import load_checkpoint, logits
 from crisp.models.checkpoint import read_tensors
 from crisp.progress import Report, draw_progress
 from crisp.prune.storage import load_pruned
@@ -130,10 +130,7 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     if "history" in metadata:  # only pruned networks have one
         pruned = load_pruned(options.checkpoint)
         model, patterns, block, group = pruned.model, pruned.patterns, pruned.options.block, pruned.options.group
-        if pruned.options.head is Head.REDUCED:
-            training, test = training.select(pruned.classes), test.select(pruned.classes)
-        else:
-            training, test = training.keep(pruned.classes), test.keep(pruned.classes)
+        training, test = (pruned.options.head.select(images, pruned.classes) for images in (training, test))
     else:
         model, _ = load_checkpoint(options.checkpoint)
     order = np.random.default_rng(options.seed).permutation(len(training))
