@@ -108,6 +108,8 @@ def quantize_model(
     aware_ranges: Annotated[str, typer.Option(help="Ranges in that training: fixed, average, or learnt.")] = "learnt",
     aware_rate: Annotated[float, typer.Option(help="Peak learning rate of that training.")] = 0.0005,
     judge: Annotated[int, typer.Option(help="Test images that float and int8 are compared on; 0: none.")] = 0,
+    model: Annotated[str, typer.Option(help="module:function that makes the network, where it is your own.")] = "",
+    arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",
     data: Data = "",
     seed: Seed = 1,
 ) -> None:
@@ -130,6 +132,8 @@ def quantize_model(
         judge=judge,
         data=data,
         seed=seed,
+        model=model,
+        arguments=read_arguments(arguments),
     )
     quantize_file(options, wide_console())
 

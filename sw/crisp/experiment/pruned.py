@@ -15,8 +15,8 @@ from crisp.progress import Report
 from crisp.prune import Goal, Layer, Price, PruneError, PruneOptions, prune
 from crisp.prune.channels import prunable_weights
 from crisp.prune.cycles import CycleModel
-from crisp.prune.layers import prunable_layers, weight_matrix
-from crisp.prune.survey import survey
+from crisp.prune.layers import prunable_layers
+from crisp.prune.survey import magnitudes, survey
 
 from .channel_method import prune_channels, try_channels
 from .methods import Method
@@ -112,10 +112,7 @@ def layer_matrices(model: nn.Module, image: np.ndarray, options: PruneOptions) -
     inputs = torch.from_numpy(image)
     layers = prunable_layers(model, options.keep_dense, inputs)
     facts, _ = survey(model, layers, inputs, dataclasses.replace(options, cycles=None, price=Price.NONE))
-    return {
-        name: (np.abs(weight_matrix(layer.get_parameter("weight"), options.group, facts[name].shape)), facts[name])
-        for name, layer in layers.items()
-    }
+    return {name: (matrix, facts[name]) for name, matrix in magnitudes(layers, facts, options.group).items()}
 
 
 def reason_against(method: Method, dense: nn.Module, training: Images, options: PruneOptions, machine: CycleModel) -> str:

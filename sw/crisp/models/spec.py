@@ -67,7 +67,8 @@ class ModelSpec:
         """
         architecture = metadata.get("architecture")
         if architecture not in ARCHITECTURES:
-            raise ModelError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture!r}")
+            own = "" if architecture else "; where the network is your own, name the function that makes it"
+            raise ModelError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture!r}{own}")
         width = metadata.get("width", DEFAULTS["width"])
         try:
             factor = float(width)

@@ -31,7 +31,7 @@ from .selection import Goal, Layer, Selector
 from .state import RunState, StateFile, describe_run, hash_model
 from .ste import dense_weight, hide, reveal, seen_weight
 from .steps import Draw, Steps, random_for
-from .survey import survey
+from .survey import magnitudes, survey
 from .trainer import Trainer, choose_device
 
 __all__ = ["prune", "stage_steps"]
@@ -110,6 +110,8 @@ def prune(
     file = StateFile(state, told, state_seconds, processes)
     processes.check_same("options, data and network", repr(told).encode())
     if not run.restore(file.read()):
+        if selector is choose_masks and not options.is_dense:  # a goal that is out of reach is told before any training
+            choose_masks(magnitudes(layers, facts, options.group), facts, goals[-1], options)
         run.dense_accuracy = judge(pruned, validation, processes)
     report, totals = progress if processes.is_first else silent, stage_steps(options)
     for number in range(len(run.history), options.iterations):

@@ -15,7 +15,7 @@ from .schedule import plan_goals
 from .selection import Goal, Layer
 from .ste import dense_weight
 
-__all__ = ["survey"]
+__all__ = ["magnitudes", "survey"]
 
 
 def survey(
@@ -63,3 +63,8 @@ def survey(
 
     facts = {name: Layer(exists[name], pixels[name], cycles_of(name), shapes[name]) for name in layers}
     return facts, plan_goals(options, machine.dense, machine.predict)
+
+
+def magnitudes(layers: Mapping[str, nn.Module], facts: Mapping[str, Layer], group: int) -> dict[str, np.ndarray]:
+    """Return by layer the magnitude of every weight, [O, K] in the contract's order: what can be chosen by before anything is measured."""
+    return {name: np.abs(weight_matrix(dense_weight(layer), group, facts[name].shape)) for name, layer in layers.items()}

@@ -4,7 +4,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images, load_dataset
-from crisp.models import load_checkpoint, logits
+from crisp.models import load_checkpoint, logits, open_model
 from crisp.models.checkpoint import read_tensors
+from crisp.models.user import make_model
 from crisp.progress import Report, draw_progress
 from crisp.prune.storage import load_pruned
 
@@ -82,6 +83,10 @@ class QuantizeFileOptions:
         Folder with the data; empty looks in the usual places.
     seed : int
         Chooses the images.
+    model : str
+        A user's ``module:function`` that makes the network whose weights the checkpoint has; empty where the checkpoint says what it is of.
+    arguments : mapping, optional
+        Keyword arguments of that function.
     """
 
     checkpoint: Path
@@ -92,6 +97,8 @@ class QuantizeFileOptions:
     judge: int = 0
     data: str = ""
     seed: int = 1
+    model: str = ""
+    arguments: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -115,24 +122,27 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     Raises
     ------
     CheckpointError
-        When the checkpoint is damaged, or of no known network.
+        When the checkpoint is damaged, or of no known network and no function is named.
+    ModelError
+        When the function does not make a network.
     DataError
         When there are no images.
     QuantizeError
         When the images are not for this network, or it cannot be quantized.
     """
     torch.set_num_threads(1)
-    _, metadata = read_tensors(options.checkpoint)
+    is_torch_file = options.model and options.checkpoint.suffix != ".safetensors"
+    metadata = {} if is_torch_file else read_tensors(options.checkpoint)[1]
     block = group = None
     patterns: Mapping[str, Pattern] = {}
     dataset = dataset or load_dataset(options.data or None, tell=console.print)
     training, test = dataset.training_and_validation()[0], dataset.test
     if "history" in metadata:  # only pruned networks have one
-        pruned = load_pruned(options.checkpoint)
+        pruned = load_pruned(options.checkpoint, make_model(options.model, options.arguments) if options.model else None)
         model, patterns, block, group = pruned.model, pruned.patterns, pruned.options.block, pruned.options.group
         training, test = (pruned.options.head.select(images, pruned.classes) for images in (training, test))
     else:
-        model, _ = load_checkpoint(options.checkpoint)
+        model = open_network(options)
     order = np.random.default_rng(options.seed).permutation(len(training))
     calibration = training.take(order[: options.images]).inputs()
     with draw_progress(console) as progress:
@@ -147,6 +157,13 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     console.print(f"{options.output}: {len(quantized.nodes)} operations, {len(data):,} bytes, {pattern}")
     if verdict:
         console.print(verdict)
+
+
+def open_network(options: QuantizeFileOptions) -> nn.Module:
+    """Return the network of a checkpoint that is not pruned."""
+    if options.model:
+        return open_model(options.model, weights=options.checkpoint, arguments=options.arguments)
+    return load_checkpoint(options.checkpoint)[0]
 
 
 def make_int8(

@@ -34,7 +34,11 @@ def test_absent_and_damaged_files(tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "rule"),
     [
-        ({}, f"architecture must be one of {', '.join(ARCHITECTURES)}, not None"),
+        (
+            {},
+            f"architecture must be one of {', '.join(ARCHITECTURES)}, not None; "
+            f"where the network is your own, name the function that makes it",
+        ),
         ({"architecture": "vgg"}, f"architecture must be one of {', '.join(ARCHITECTURES)}, not 'vgg'"),
         ({"architecture": "resnet20"}, "num_classes must be a number from 2 to 100000, not ''"),
         ({"architecture": "resnet20", "num_classes": "1"}, "num_classes must be a number from 2 to 100000, not '1'"),

@@ -8,6 +8,8 @@ import torch
 from rich.console import Console
 from tests.sw.small import ROOT, SmallNet, striped_dataset
 
+from crisp.arch import Config
+from crisp.compile import import_onnx
 from crisp.data import DataError
 from crisp.models import Head, ModelSpec, save_checkpoint
 from crisp.models.checkpoint import CheckpointError, read_tensors
@@ -78,8 +80,19 @@ def test_network_of_the_user(tmp_path):
     loaded = load_pruned(asked.output, SmallNet(width=16))
     assert loaded.patterns == pruned.patterns
     assert loaded.model.fc.out_features == 2
-    with pytest.raises(CheckpointError, match="architecture must be one of"):
+    with pytest.raises(CheckpointError, match=r"architecture must be one of .* name the function that makes it"):
         load_pruned(asked.output)
+    plain = tmp_path / "net.pth"
+    torch.save(SmallNet(width=16).state_dict(), plain)
+    for checkpoint, outputs in ((asked.output, 2), (plain, 4)):
+        onnx = tmp_path / f"{outputs}.onnx"
+        quantizing = QuantizeFileOptions(
+            checkpoint=checkpoint, output=onnx, images=16, model="tests.sw.small:SmallNet", arguments={"width": 16}
+        )
+        quantize_file(quantizing, Console(quiet=True), dataset=striped_dataset())
+        products = {product.name: product.layer.packed.pattern for product in import_onnx(onnx, Config()).products}
+        assert products["fc"].shape[0] == outputs
+        assert (products["conv2"].density < 0.5) == (checkpoint == asked.output)
 
 
 def test_one_class_needs_a_full_head(checkpoint, tmp_path):

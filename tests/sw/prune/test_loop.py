@@ -119,6 +119,22 @@ def test_wrong_classes_and_too_few_images(network):
 
 
 @pytest.mark.parametrize(
+    ("goal", "message"),
+    [
+        ({"sparsity": 0.0, "cycles": 0.1}, r"cycles must leave room for \d+, which the network takes at least, not \d+; allow more cycles"),
+        ({"floor": 0.5}, r"sparsity must leave room for \d+ weights, .*; lower the sparsity or the floor"),
+    ],
+)
+def test_goal_out_of_reach_is_told_before_training(network, tmp_path, goal, message):
+    def train(*step):
+        raise AssertionError("it trains")
+
+    with pytest.raises(PruneError, match=message):
+        prune(network, striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, **goal), train, state=tmp_path / "state")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"sparsity": 1.0}, "sparsity must be at least 0 and below 1, not 1.0"),
