@@ -244,12 +244,15 @@ def experiment(
     list_only: Annotated[bool, typer.Option("--list", help="Only tell what is done, what is left, and how long that takes.")] = False,
     limit_seconds: Annotated[float, typer.Option(help="After so long begin no new run; 0 is no limit.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder for records and pictures; default is the experiment's, below build.")] = None,
+    known: Annotated[Path | None, typer.Option(help="Records whose runs count as done, such as results/pruning.json.")] = None,
 ) -> None:
     """Prune networks in many ways and compare them, as a file says. Interrupted, it goes on where it stopped."""
     from crisp.experiment import ExperimentOptions, run_experiment
 
     filters = [word for text in only or () for word in words(text)]
-    options = ExperimentOptions(file=file, jobs=jobs, only=filters, listed=list_only, limit_seconds=limit_seconds, output=output)
+    options = ExperimentOptions(
+        file=file, jobs=jobs, only=filters, listed=list_only, limit_seconds=limit_seconds, output=output, known=known
+    )
     run_experiment(options, wide_console())
 
 

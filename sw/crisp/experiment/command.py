@@ -21,7 +21,7 @@ from .grid import Run, expand, filter_runs
 from .locks import lock
 from .plots import draw_all
 from .pool import Outcome, run_all
-from .records import collect, write_records
+from .records import collect, read_records, write_records
 from .state import FOLDER, State
 
 __all__ = ["ExperimentOptions", "run_experiment"]
@@ -50,6 +50,8 @@ class ExperimentOptions:
         Folder for records and pictures; by default the experiment's.
     folder : Path
         Folder of all experiments.
+    known : Path, optional
+        Records that came from elsewhere, such as ``results/pruning.json``; their runs count as done.
     """
 
     file: Path
@@ -59,6 +61,7 @@ class ExperimentOptions:
     limit_seconds: float = 0.0
     output: Path | None = None
     folder: Path = FOLDER
+    known: Path | None = None
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -98,6 +101,8 @@ def run_experiment(options: ExperimentOptions, console: Console, *, dataset: Dat
     runs = expand(experiment, loaded)
     chosen = filter_runs(runs, options.only)
     state = State(options.folder / experiment.name)
+    if options.known is not None:
+        console.print(f"{options.known}: {state.adopt(runs, read_records(options.known))} runs taken over")
     if options.listed:
         list_runs(chosen, state, console, options.jobs)
         return collect(state.records(runs))

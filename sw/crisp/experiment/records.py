@@ -7,6 +7,8 @@ from typing import Any
 
 from crisp.report import write_json_lines
 
+from .errors import ExperimentError
+
 __all__ = ["FILE", "Record", "by", "collect", "pair_key", "read_records", "reached", "write_records"]
 
 Record = Mapping[str, Any]
@@ -66,6 +68,20 @@ def write_records(records: Sequence[Record], output: Path) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_records` wrote."""
-    records: list[dict[str, Any]] = json.loads(path.read_text())
+    """Read what `write_records` wrote.
+
+    Raises
+    ------
+    ExperimentError
+        When the file is absent or damaged.
+    """
+    try:
+        records = json.loads(path.read_text())
+    except OSError as error:
+        raise ExperimentError(f"{path}: records must be in a file, but it cannot be read ({error.strerror}); name another") from error
+    except ValueError as error:
+        raise ExperimentError(f"{path}: records must be JSON, but are not: {error}; name another file") from error
+    needed = {"options", "top1_float"}
+    if not isinstance(records, list) or not all(isinstance(record, dict) and needed <= record.keys() for record in records):
+        raise ExperimentError(f"{path}: records must be a list of those that crisp experiment writes, but are not; name another file")
     return records

@@ -10,6 +10,7 @@ from crisp.report import write_json
 
 from .grid import Run
 from .locks import holder
+from .records import Record
 
 __all__ = ["FOLDER", "State"]
 
@@ -55,9 +56,17 @@ class State:
         """Keep the record of a run."""
         write_json(self.record_path(run), record)
 
+    def adopt(self, runs: Iterable[Run], records: Iterable[Record]) -> int:
+        """Keep ``records`` that came from elsewhere, of those of ``runs`` that are not done here; return how many."""
+        known = {record.get("key"): record for record in records}
+        adopted = [run for run in runs if run.key in known and not self.record_path(run).is_file()]
+        for run in adopted:
+            self.write(run, dict(known[run.key]))
+        return len(adopted)
+
     def records(self, runs: Iterable[Run]) -> list[dict[str, Any]]:
-        """Return the records of those runs that are done."""
-        return [record for run in runs if (record := self.read(run)) is not None]
+        """Return the records of those runs that are done, each with the run's key."""
+        return [{**record, "key": run.key} for run in runs if (record := self.read(run)) is not None]
 
     def worker(self, run: Run) -> str:
         """Return the number of the process that works on a run; empty where none does."""

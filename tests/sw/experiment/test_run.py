@@ -107,6 +107,34 @@ def test_what_is_done_is_not_done_again(monkeypatch, folder):
     assert "none of the chosen runs left" in text
 
 
+def test_records_from_elsewhere_count_as_done(monkeypatch, folder, tmp_path):
+    experiment = grid("crisp", sparsities=[0.65])
+    first, _ = run(monkeypatch, folder, experiment, output=tmp_path / "results")
+    monkeypatch.setattr(pool, "execute", lambda *args: pytest.fail("must not run"))
+    known = tmp_path / "results" / "pruning.json"
+    again, text = run(monkeypatch, tmp_path / "elsewhere", experiment, known=known)
+    assert again == first
+    assert "2 runs taken over" in text
+    _, text = run(monkeypatch, tmp_path / "elsewhere", experiment, known=known)
+    assert "0 runs taken over" in text  # what is here stays
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "records must be in a file, but it cannot be read"),
+        ("[{", "records must be JSON, but are not"),
+        ('{"a": 1}', "records must be a list of those that crisp experiment writes"),
+        ('[{"network": "net"}]', "records must be a list of those that crisp experiment writes"),
+    ],
+)
+def test_records_from_elsewhere_that_are_none(monkeypatch, folder, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "known.json").write_text(text)
+    with pytest.raises(ExperimentError, match=message):
+        run(monkeypatch, folder, grid("crisp", sparsities=[0.65]), known=tmp_path / "known.json")
+
+
 def test_interrupted_experiment_goes_on(monkeypatch, folder):
     experiment, execute, begun = grid("crisp", "block", sparsities=[0.66]), pool.execute, []
 
