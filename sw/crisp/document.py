@@ -9,7 +9,7 @@ from typing import Any
 from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
-from crisp.experiment.document import pruning_markdown
+from crisp.experiment.document import pruning_markdown, pruning_summary
 from crisp.network_document import networks_markdown, networks_notes, networks_table
 from crisp.report import Comparison, markdown_table
 from crisp.report.table import layer_markdown
@@ -20,8 +20,9 @@ __all__ = ["DocumentError", "write_documents"]
 ECP5_MULTIPLIERS = 156
 
 
-#: Page of what experiments measured; there once `crisp experiment` has written its results.
+#: Page of what experiments measured.
 PRUNING = "docs/pruning-results.md"
+EXPERIMENTS = "crisp experiment examples/experiments/fashion.toml --output results"
 
 
 class DocumentError(CrispError):
@@ -51,12 +52,11 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
     wanted = {
         root / "docs/formats.md": formats_markdown(),
         root / "docs/registers.md": registers_markdown(),
+        root / PRUNING: pruning_markdown(load(root, "pruning", EXPERIMENTS)),
         root / "docs/results.md": networks_markdown(load(root, "networks")),
         root / "sim/crisp_sim/crisp_registers.h": registers_header(),
         root / "README.md": readme(root),
     }
-    if (root / PRUNING).is_file() or (root / "results/pruning.json").is_file():
-        wanted[root / PRUNING] = pruning_markdown(load(root, "pruning"))
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     if not check:
         for path in stale:
@@ -78,11 +78,11 @@ def readme(root: Path) -> str:
     return text
 
 
-def load(root: Path, name: str) -> Any:
-    """Read a result."""
+def load(root: Path, name: str, how: str = "make bench") -> Any:
+    """Read a result, which is measured by the command ``how``."""
     path = root / "results" / f"{name}.json"
     if not path.is_file():
-        raise DocumentError(f"{path}: must be there for the README; measure it with `make bench`")
+        raise DocumentError(f"{path}: must be there for the README; measure it with `{how}`")
     return json.loads(path.read_text())
 
 
@@ -105,6 +105,11 @@ def demo_section(root: Path) -> str:
         f"Top-1 on {record['test_images']:,} test images of these classes: {accuracy}. "
         f"Pruned for {record['prune_seconds']:.0f} s on one core."
     )
+
+
+def pruning_section(root: Path) -> str:
+    """Return what methods lose at equal cycles."""
+    return pruning_summary(load(root, "pruning", EXPERIMENTS))
 
 
 def networks_section(root: Path) -> str:
@@ -160,6 +165,7 @@ def simulation_section(root: Path) -> str:
 #: Generated parts of the README by name.
 SECTIONS: dict[str, Callable[[Path], str]] = {
     "demo": demo_section,
+    "pruning": pruning_section,
     "networks": networks_section,
     "steady state": steady_state_section,
     "configurations": configurations_section,

@@ -13,7 +13,7 @@ from .records import Record, by, reached
 from .statistics import Interval, compare, drops, t_interval
 from .style import methods_of
 
-__all__ = ["pruning_markdown"]
+__all__ = ["pruning_markdown", "pruning_summary"]
 
 OURS = "hybrid"
 
@@ -40,6 +40,42 @@ def pruning_markdown(records: Sequence[Record]) -> str:
         layers_section(records),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def pruning_summary(records: Sequence[Record]) -> str:
+    """Return how many points methods lose at equal cycles, one line for each network and level: the README's table.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        Records, as `crisp.experiment.records.collect` gives them.
+    """
+    chosen = [record for record in at_equal_cycles(records) if record["base_method"] == record["method"]]
+    methods = [OURS, *(method for method in methods_of(chosen) if method != OURS)]
+    lines = []
+    for (network, _), cell in sorted(by(chosen, lambda record: (record["network"], level_of(record))).items()):
+        cells = [[record for record in cell if record["method"] == method] for method in methods]
+        usable = reached(cell)
+        if not usable:
+            continue
+        speed = float(np.mean([record["cycles_dense"] / record["cycles"] for record in usable]))
+        lines.append((network, f"x{speed:.1f}", *(summary_cell(found, method) for method, found in zip(methods, cells, strict=True))))
+    return markdown_table(("network", "speed-up", *(emphasis(method) for method in methods)), lines)
+
+
+def summary_cell(records: Sequence[Record], method: str) -> str:
+    """Return the drop of a method; a dash where it cannot get so far, nothing where it was not tried."""
+    usable = reached(records)
+    if not usable:
+        return "-" if records and all(record["note"] for record in records) else ""
+    text = interval_text(t_interval([sample.value for sample in drops(usable)]))
+    return f"**{text}**" if method == OURS else text
+
+
+def at_equal_cycles(records: Iterable[Record]) -> list[Record]:
+    """Return the records of levels at which all methods take the same cycles."""
+    kinds = (LevelKind.UNIFORM.value, LevelKind.CYCLES.value)
+    return [record for record in records if record["level"] is not None and record["level"]["kind"] in kinds]
 
 
 EQUAL_CYCLES = (
@@ -141,8 +177,7 @@ def level_cell(records: Sequence[Record], is_sparsity: bool) -> str:
 
 def differences_section(records: Sequence[Record]) -> str:
     """Return how many points ours is ahead of each other method at equal cycles."""
-    kinds = (LevelKind.UNIFORM.value, LevelKind.CYCLES.value)
-    chosen = [record for record in reached(records) if record["level"] is not None and record["level"]["kind"] in kinds]
+    chosen = at_equal_cycles(reached(records))
     lines = []
     for network, cell in by(chosen, lambda record: record["network"]).items():
         for level, found in sorted(by(cell, level_of).items()):

@@ -1,11 +1,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.sw.experiment.made import made_records
 
 from crisp.document import DocumentError, write_documents
-from crisp.experiment.document import pruning_markdown
+from crisp.experiment.document import pruning_markdown, pruning_summary
 from crisp.experiment.records import write_records
 
 ROOT = Path(__file__).parents[3]
@@ -49,15 +50,32 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_page_follows_the_results(tree):
+def test_summary_has_a_line_for_each_level_and_a_column_for_each_method():
+    records = made_records(networks=("resnet20", "vgg16-quarter"), sizes=(3,), values=(0.8, 0.9))
+    text = pruning_summary(records)
+    (headings,) = rows(text, "| network")
+    assert headings[:3] == ["network", "speed-up", "**ours**"]
+    lines = [dict(zip(headings, line, strict=True)) for line in rows(text, "| resnet20") + rows(text, "| vgg16")]
+    assert [line["network"] for line in lines] == ["resnet20", "resnet20", "vgg16-quarter", "vgg16-quarter"]
+    at_90 = [record for record in records if record["top1_float"] and (record["level"] or {}).get("value") == 0.9]
+    assert lines[1]["speed-up"] == f"x{np.mean([record['cycles_dense'] / record['cycles'] for record in at_90]):.1f}"
+    ours = [record for record in at_90 if (record["network"], record["method"]) == ("resnet20", "hybrid")]
+    drop = np.mean([100 * (record["top1_dense"] - record["top1_float"]) for record in ours])
+    assert lines[1]["**ours**"].startswith(f"**{drop:.2f} ± ")
+    assert {line["N:M only"] for line in lines} == {"-"}  # out of reach
+    some = [record for record in records if record["method"] != "channel" or record["network"] == "resnet20"]
+    assert rows(pruning_summary(some), "| vgg16")[0][headings.index("channels")] == ""  # not tried
+
+
+def test_page_and_readme_follow_the_results(tree):
+    write_documents(tree)
     write_records(RECORDS, tree / "results")
-    page = tree / "docs/pruning-results.md"
-    page.unlink(missing_ok=True)
-    assert write_documents(tree, check=True) == [page]
+    page, readme = tree / "docs/pruning-results.md", tree / "README.md"
+    assert set(write_documents(tree, check=True)) == {page, readme}
     write_documents(tree)
     assert write_documents(tree, check=True) == []
-    write_records(RECORDS[:9], tree / "results")
+    page.unlink()
     assert write_documents(tree, check=True) == [page]
     (tree / "results/pruning.json").unlink()
-    with pytest.raises(DocumentError, match=r"pruning.json: must be there"):
+    with pytest.raises(DocumentError, match=r"pruning.json: must be there for the README; measure it with `crisp experiment examples/.*`"):
         write_documents(tree)
