@@ -11,6 +11,7 @@ from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
 from crisp.experiment.document import pruning_markdown, pruning_summary
 from crisp.network_document import networks_markdown, networks_notes, networks_table
+from crisp.pruning_speed_document import pruning_speed_markdown
 from crisp.report import Comparison, markdown_table
 from crisp.report.table import layer_markdown
 
@@ -20,7 +21,7 @@ __all__ = ["DocumentError", "write_documents"]
 ECP5_MULTIPLIERS = 156
 
 
-#: Page of what experiments measured.
+#: Page of what experiments measured, and the command that writes their records.
 PRUNING = "docs/pruning-results.md"
 EXPERIMENTS = "crisp experiment examples/experiments/fashion.toml --output results"
 
@@ -52,7 +53,7 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
     wanted = {
         root / "docs/formats.md": formats_markdown(),
         root / "docs/registers.md": registers_markdown(),
-        root / PRUNING: pruning_markdown(load(root, "pruning", EXPERIMENTS)),
+        root / PRUNING: pruning_page(root),
         root / "docs/results.md": networks_markdown(load(root, "networks")),
         root / "sim/crisp_sim/crisp_registers.h": registers_header(),
         root / "README.md": readme(root),
@@ -105,6 +106,11 @@ def demo_section(root: Path) -> str:
         f"Top-1 on {record['test_images']:,} test images of these classes: {accuracy}. "
         f"Pruned for {record['prune_seconds']:.0f} s on one core."
     )
+
+
+def pruning_page(root: Path) -> str:
+    """Return the page of what experiments measured, and of how fast pruning is."""
+    return f"{pruning_markdown(load(root, 'pruning', EXPERIMENTS))}\n{pruning_speed_markdown(load(root, 'pruning_speed'))}\n"
 
 
 def pruning_section(root: Path) -> str:
