@@ -10,7 +10,7 @@ from crisp.report import markdown_table
 from .levels import LevelKind
 from .methods import METHODS
 from .records import Record, by, reached
-from .statistics import Interval, compare, drops, t_interval
+from .statistics import Interval, compare, drops, seed_interval
 from .style import methods_of
 
 __all__ = ["pruning_markdown", "pruning_summary"]
@@ -68,7 +68,7 @@ def summary_cell(records: Sequence[Record], method: str) -> str:
     usable = reached(records)
     if not usable:
         return "-" if records and all(record["note"] for record in records) else ""
-    text = interval_text(t_interval([sample.value for sample in drops(usable)]))
+    text = interval_text(seed_interval(drops(usable)))
     return f"**{text}**" if method == OURS else text
 
 
@@ -80,8 +80,8 @@ def at_equal_cycles(records: Iterable[Record]) -> list[Record]:
 
 EQUAL_CYCLES = (
     "Every method prunes until the network takes no more predicted cycles than one whose layers are all cut alike, 2:4 in blocks of 16, to "
-    "the sparsity above the column. Points below the dense network that was fine-tuned alike, mean and 95% interval over class sets and "
-    "seeds, paired; then how many times as fast as dense, and the sparsity that took."
+    "the sparsity above the column. Points below the dense network that was fine-tuned alike with the same seed, mean over class sets and "
+    "95% interval over seeds; then how many times as fast as dense, and the sparsity that took."
 )
 EQUAL_SPARSITY = (
     "Every method prunes the same share of the weights of the pruned layers. Points below the dense network that was fine-tuned alike; "
@@ -168,7 +168,7 @@ def level_cell(records: Sequence[Record], is_sparsity: bool) -> str:
     usable = reached(records)
     if not usable:
         return "-" if all(record["note"] for record in records) else ""
-    drop = interval_text(t_interval([sample.value for sample in drops(usable)]))
+    drop = interval_text(seed_interval(drops(usable)))
     speed = float(np.mean([record["cycles_dense"] / record["cycles"] for record in usable]))
     took = f"{np.mean([record['macs_kept'] for record in usable]):.1%} of MACs" if is_sparsity else ""
     sparse = "" if is_sparsity else f"{np.mean([record['sparsity'] for record in usable]):.1%} sparse"

@@ -13,7 +13,7 @@ import numpy as np
 
 from .levels import LevelKind
 from .records import Record, by, reached
-from .statistics import Interval, drops, t_interval
+from .statistics import Interval, drops, seed_interval, t_interval
 from .style import Style, finish, methods_of, save, styles
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def spread(records: Sequence[Record], point: Callable[[Sequence[Record]], Point]
 
 def mean_drop(records: Iterable[Record]) -> Interval:
     """Return the mean drop of records."""
-    return t_interval([sample.value for sample in drops(records)])
+    return seed_interval(drops(records))
 
 
 def of_level(records: Iterable[Record], *kinds: LevelKind) -> list[Record]:

@@ -6,7 +6,16 @@ import pytest
 from tests.sw.experiment.made import made_records
 
 from crisp.experiment import ExperimentError
-from crisp.experiment.statistics import Sample, bootstrap_interval, clustered_interval, compare, drops, t_interval, t_quantile
+from crisp.experiment.statistics import (
+    Sample,
+    bootstrap_interval,
+    clustered_interval,
+    compare,
+    drops,
+    seed_interval,
+    t_interval,
+    t_quantile,
+)
 
 #: From tables: W. S. Gosset's t, two-sided.
 QUANTILES = {
@@ -59,6 +68,24 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say():
     assert np.mean(plain) < 0.85
     alike = [draw(random, sets=4, seeds=3, between=0.0, within=1.0) for _ in range(400)]
     assert 0.92 < np.mean([holds(pairs_interval(samples)) for samples in alike]) < 0.98
+
+
+def test_interval_over_seeds_leaves_aside_how_hard_class_sets_are():
+    random = np.random.default_rng(3)
+    inside = []
+    for _ in range(400):
+        samples = draw(random, sets=3, seeds=3, between=10.0, within=1.0)
+        truth = np.mean([sample.value for sample in samples])
+        assert seed_interval(samples).mean == pytest.approx(truth)
+        shifts = {cluster: random.normal(scale=10.0) for cluster in {sample.cluster for sample in samples}}
+        moved = [Sample(sample.cluster, sample.value + shifts[sample.cluster]) for sample in samples]
+        assert seed_interval(moved).half == pytest.approx(seed_interval(samples).half)
+        again = seed_interval([Sample((number,), number + random.normal()) for number in range(3) for _ in range(3)])
+        inside.append(again.low <= 1 <= again.high)
+    assert 0.92 < np.mean(inside) < 0.98
+    one_set = [Sample(("a",), value) for value in (1.0, 2.0, 4.0)]
+    assert seed_interval(one_set).half == pytest.approx(t_interval([1.0, 2.0, 4.0]).half)
+    assert seed_interval([Sample((number,), 1.0) for number in range(3)]).high == math.inf
 
 
 def pairs_interval(samples):
