@@ -114,10 +114,10 @@ def test_differences_are_paired():
     result = compare(records, is_method("hybrid"), is_method("crisp"))
     by_pair = {(record["class_set"], record["seed"], record["method"]): record["top1_float"] for record in records}
     differences = [100 * (value - by_pair[name, seed, "crisp"]) for (name, seed, method), value in by_pair.items() if method == "hybrid"]
-    assert result.t.mean == pytest.approx(np.mean(differences))
+    assert result.seeds.mean == pytest.approx(np.mean(differences))
     assert (result.pairs, result.sets) == (9, 3)
-    assert result.t.is_clear
-    assert compare(records, is_method("crisp"), is_method("hybrid")).t.mean == pytest.approx(-result.t.mean)
+    assert result.seeds.is_clear
+    assert compare(records, is_method("crisp"), is_method("hybrid")).seeds.mean == pytest.approx(-result.seeds.mean)
 
 
 def test_drop_is_against_the_dense_network_of_the_same_classes_and_seed():
