@@ -214,7 +214,7 @@ def draw_lines(
     import matplotlib.pyplot as plt
 
     looks = styles(records)
-    figure, panels = plt.subplots(1, len(networks), figsize=(1.4 + 4.1 * len(networks), 4.4), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(networks), figsize=(max(6.2, 1.4 + 4.1 * len(networks)), 4.4), layout="constrained", squeeze=False)
     for axes, (network, cell) in zip(panels[0], networks.items(), strict=True):
         step = spread(cell, point, cell_of) / 90 if axis is Axis.COUNTS else 0.0
         shift = step * (np.arange(len(looks)) - (len(looks) - 1) / 2)
@@ -235,7 +235,7 @@ def draw_lines(
     panels[0][0].set_ylabel(up)
     finish(panels[0])
     handles, labels = merged_legend(panels[0])
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3 if len(networks) == 1 else 5, len(labels)), frameon=False)
     save(figure, path)
     return True
 

@@ -12,11 +12,16 @@ PICTURES = {"pruning-cycles.png", "pruning-classes.png", "pruning-blocks.png", "
 
 
 @pytest.fixture
-def figures(monkeypatch, tmp_path):
+def records():
+    return RECORDS
+
+
+@pytest.fixture
+def figures(monkeypatch, tmp_path, records):
     """Keep figures instead of closing them, by the names of their files."""
     found = {}
     monkeypatch.setattr(plots, "save", lambda figure, path: found.update({path.name: figure}))
-    draw_all(RECORDS, tmp_path)
+    draw_all(records, tmp_path)
     yield found
     mpl.pyplot.close("all")
 
@@ -57,6 +62,7 @@ def test_points_are_the_means_of_their_records(figures):
     assert axes.yaxis_inverted()
 
 
+@pytest.mark.parametrize("records", [RECORDS, [record for record in RECORDS if record["network"] == "resnet20"]], ids=["three", "one"])
 def test_nothing_overlaps(figures):
     """Legends and titles lie beside each other and within the picture."""
     for name in ("pruning-cycles.png", "pruning-classes.png"):
@@ -65,10 +71,10 @@ def test_nothing_overlaps(figures):
         boxes = [axes.get_tightbbox() for axes in figure.axes] + [figure.legends[0].get_window_extent()]
         for number, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[number + 1 :])
-            assert box.x0 >= 0
-            assert box.y0 >= 0
-            assert box.x1 <= figure.bbox.x1
-            assert box.y1 <= figure.bbox.y1
+            assert box.x0 >= 0, name
+            assert box.y0 >= 0, name
+            assert box.x1 <= figure.bbox.x1, name
+            assert box.y1 <= figure.bbox.y1, name
 
 
 def test_every_method_has_one_look_in_a_fixed_order():
