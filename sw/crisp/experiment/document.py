@@ -9,13 +9,16 @@ from crisp.report import markdown_table
 
 from .levels import LevelKind
 from .methods import METHODS
-from .records import Record, by, reached
+from .records import Record, by, of_kind, reached
 from .statistics import Interval, compare, drops, seed_interval
 from .style import methods_of
 
 __all__ = ["pruning_markdown", "pruning_summary"]
 
 OURS = "hybrid"
+
+#: Levels at which all methods take the same cycles.
+EQUAL = (LevelKind.UNIFORM, LevelKind.CYCLES)
 
 
 def pruning_markdown(records: Sequence[Record]) -> str:
@@ -32,7 +35,7 @@ def pruning_markdown(records: Sequence[Record]) -> str:
         "[experiments.md](experiments.md) says how to repeat it and how to read it.",
         what_was_run(records),
         methods_section(records),
-        level_section(records, (LevelKind.UNIFORM, LevelKind.CYCLES), "At equal cycles", EQUAL_CYCLES, "pruning-cycles"),
+        level_section(records, EQUAL, "At equal cycles", EQUAL_CYCLES, "pruning-cycles"),
         differences_section(records),
         level_section(records, (LevelKind.SPARSITY,), "At equal sparsity", EQUAL_SPARSITY, "pruning-sparsity"),
         classes_section(records),
@@ -50,7 +53,7 @@ def pruning_summary(records: Sequence[Record]) -> str:
     records : sequence of mapping
         Records, as `crisp.experiment.records.collect` gives them.
     """
-    chosen = [record for record in at_equal_cycles(records) if record["base_method"] == record["method"]]
+    chosen = [record for record in of_kind(records, *EQUAL) if record["base_method"] == record["method"]]
     methods = [OURS, *(method for method in methods_of(chosen) if method != OURS)]
     lines = []
     for (network, _), cell in sorted(by(chosen, lambda record: (record["network"], level_of(record))).items()):
@@ -64,18 +67,22 @@ def pruning_summary(records: Sequence[Record]) -> str:
 
 
 def summary_cell(records: Sequence[Record], method: str) -> str:
-    """Return the drop of a method; a dash where it cannot get so far, nothing where it was not tried."""
+    """Return the drop of a method, or why there is none."""
     usable = reached(records)
     if not usable:
-        return "-" if records and all(record["note"] for record in records) else ""
-    text = interval_text(seed_interval(drops(usable)))
+        return missing(records)
+    text = drop_text(usable)
     return f"**{text}**" if method == OURS else text
 
 
-def at_equal_cycles(records: Iterable[Record]) -> list[Record]:
-    """Return the records of levels at which all methods take the same cycles."""
-    kinds = (LevelKind.UNIFORM.value, LevelKind.CYCLES.value)
-    return [record for record in records if record["level"] is not None and record["level"]["kind"] in kinds]
+def missing(records: Sequence[Record]) -> str:
+    """Return what stands for records without an accuracy: a dash where a method cannot get so far, nothing where it was not tried."""
+    return "-" if records and all(record["note"] for record in records) else ""
+
+
+def drop_text(records: Sequence[Record]) -> str:
+    """Return the mean drop of records, with its interval over seeds."""
+    return interval_text(seed_interval(drops(records)))
 
 
 EQUAL_CYCLES = (
@@ -143,8 +150,7 @@ def methods_section(records: Sequence[Record]) -> str:
 
 def level_section(records: Sequence[Record], kinds: Sequence[LevelKind], title: str, text: str, picture: str) -> str:
     """Return a table for each network and number of classes: methods down, levels across."""
-    names = {kind.value for kind in kinds}
-    chosen = [record for record in records if record["level"] is not None and record["level"]["kind"] in names]
+    chosen = of_kind(records, *kinds)
     if not chosen:
         return ""
     tables = []
@@ -163,12 +169,10 @@ def level_section(records: Sequence[Record], kinds: Sequence[LevelKind], title: 
 
 def level_cell(records: Sequence[Record], is_sparsity: bool) -> str:
     """Return a cell: drop with its interval, then what it took."""
-    if not records:
-        return ""
     usable = reached(records)
     if not usable:
-        return "-" if all(record["note"] for record in records) else ""
-    drop = interval_text(seed_interval(drops(usable)))
+        return missing(records)
+    drop = drop_text(usable)
     speed = float(np.mean([record["cycles_dense"] / record["cycles"] for record in usable]))
     took = f"{np.mean([record['macs_kept'] for record in usable]):.1%} of MACs" if is_sparsity else ""
     sparse = "" if is_sparsity else f"{np.mean([record['sparsity'] for record in usable]):.1%} sparse"
@@ -177,7 +181,7 @@ def level_cell(records: Sequence[Record], is_sparsity: bool) -> str:
 
 def differences_section(records: Sequence[Record]) -> str:
     """Return how many points ours is ahead of each other method at equal cycles."""
-    chosen = at_equal_cycles(reached(records))
+    chosen = of_kind(reached(records), *EQUAL)
     lines = []
     for network, cell in by(chosen, lambda record: record["network"]).items():
         for level, found in sorted(by(cell, level_of).items()):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .levels import LevelKind
-from .records import Record, by, reached
+from .records import Record, by, of_kind, reached
 from .statistics import Interval, drops, seed_interval, t_interval
 from .style import Style, finish, methods_of, save, styles
 
@@ -309,8 +309,7 @@ def mean_drop(records: Iterable[Record]) -> Interval:
 
 def of_level(records: Iterable[Record], *kinds: LevelKind) -> list[Record]:
     """Return the records with an accuracy whose level is of one of the kinds."""
-    names = {kind.value for kind in kinds}
-    return [record for record in reached(records) if record["level"] is not None and record["level"]["kind"] in names]
+    return of_kind(reached(records), *kinds)
 
 
 def at_common_level(records: Sequence[Record], what: Callable[[Record], Any]) -> tuple[list[Record], Mapping[str, Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 from crisp.report import write_json_lines
 
 from .errors import ExperimentError
+from .levels import LevelKind
 
-__all__ = ["FILE", "Record", "by", "collect", "pair_key", "read_records", "reached", "write_records"]
+__all__ = ["FILE", "Record", "by", "collect", "of_kind", "pair_key", "read_records", "reached", "write_records"]
 
 Record = Mapping[str, Any]
 
@@ -52,6 +53,12 @@ def order(record: Record) -> tuple[Any, ...]:
 def reached(records: Iterable[Record]) -> list[Record]:
     """Return the records that have an accuracy, and that of the dense network: those whose level was within the method's reach."""
     return [record for record in records if record["top1_float"] is not None and record["top1_dense"] is not None]
+
+
+def of_kind(records: Iterable[Record], *kinds: LevelKind) -> list[Record]:
+    """Return the records that have a level of one of the kinds."""
+    names = {kind.value for kind in kinds}
+    return [record for record in records if record["level"] is not None and record["level"]["kind"] in names]
 
 
 def by(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
