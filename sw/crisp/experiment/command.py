@@ -100,12 +100,12 @@ def run_experiment(options: ExperimentOptions, console: Console, *, dataset: Dat
     loaded = dataset or load_data(experiment.data)
     runs = expand(experiment, loaded)
     chosen = filter_runs(runs, options.only)
-    state = State(options.folder / experiment.name)
-    if options.known is not None:
-        console.print(f"{options.known}: {state.adopt(runs, read_records(options.known))} runs taken over")
+    state = State(options.folder / experiment.name, [] if options.known is None else read_records(options.known))
     if options.listed:
         list_runs(chosen, state, console, options.jobs)
         return collect(state.records(runs))
+    if options.known is not None:
+        console.print(f"{options.known}: {state.adopt(runs)} runs taken over")
     failures: list[str] = []
     busy: list[Run] = []
     left = [run for run in chosen if state.read(run) is None]

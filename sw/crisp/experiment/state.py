@@ -25,10 +25,13 @@ class State:
     ----------
     folder : Path
         Where it is; made when something is written.
+    known : iterable of Record
+        Records that came from elsewhere: they count where the folder has none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: Iterable[Record] = ()) -> None:
         self.folder = folder
+        self.known = {record.get("key"): dict(record) for record in known}
 
     def record_path(self, run: Run) -> Path:
         """Return the file of a run that is done."""
@@ -39,29 +42,30 @@ class State:
         return self.folder / "locks" / f"{run.key}.lock"
 
     def read(self, run: Run) -> dict[str, Any] | None:
-        """Return the record of a run; none where it is not done.
+        """Return the record of a run; none where it is not done."""
+        for record in (self.stored(run), self.known.get(run.key)):
+            if record is not None and counts(run, record):
+                return record
+        return None
 
-        The key has those settings that differ from the library's. What is done counts no longer when the library's own have changed since;
-        a setting that did not exist then does not matter.
-        """
+    def stored(self, run: Run) -> dict[str, Any] | None:
+        """Return the record that the folder has of a run, whether it counts or not."""
         try:
             record: dict[str, Any] = json.loads(self.record_path(run).read_text())
         except FileNotFoundError:
             return None
-        was, now, known = record["options"], run.options.to_dict(), PruneOptions().to_dict()
-        same = all(was[name] == now.get(name) for name in was if name in known and name not in LEVEL)
-        return record if same else None
+        return record
 
     def write(self, run: Run, record: dict[str, Any]) -> None:
         """Keep the record of a run."""
         write_json(self.record_path(run), record)
 
-    def adopt(self, runs: Iterable[Run], records: Iterable[Record]) -> int:
-        """Keep ``records`` that came from elsewhere, of those of ``runs`` that are not done here; return how many."""
-        known = {record.get("key"): record for record in records}
-        adopted = [run for run in runs if run.key in known and not self.record_path(run).is_file()]
-        for run in adopted:
-            self.write(run, dict(known[run.key]))
+    def adopt(self, runs: Iterable[Run]) -> int:
+        """Keep the records that came from elsewhere, of those of ``runs`` that are not done here; return how many."""
+        own = State(self.folder)
+        adopted = [(run, record) for run in runs if own.read(run) is None and (record := self.read(run)) is not None]
+        for run, record in adopted:
+            self.write(run, record)
         return len(adopted)
 
     def records(self, runs: Iterable[Run]) -> list[dict[str, Any]]:
@@ -75,3 +79,13 @@ class State:
 
 #: Settings that a run's level decides, and its configuration, which the key has by what it says.
 LEVEL = ("sparsity", "cycles", "config")
+
+
+def counts(run: Run, record: Record) -> bool:
+    """Return whether a record with the key of ``run`` is what the run would give.
+
+    The key has those settings that differ from the library's. A record counts no longer when the library's own have changed since; a
+    setting that did not exist then does not matter.
+    """
+    was, now, known = record["options"], run.options.to_dict(), PruneOptions().to_dict()
+    return all(was[name] == now.get(name) for name in was if name in known and name not in LEVEL)

@@ -112,6 +112,9 @@ def test_records_from_elsewhere_count_as_done(monkeypatch, folder, tmp_path):
     first, _ = run(monkeypatch, folder, experiment, output=tmp_path / "results")
     monkeypatch.setattr(pool, "execute", lambda *args: pytest.fail("must not run"))
     known = tmp_path / "results" / "pruning.json"
+    _, text = run(monkeypatch, tmp_path / "elsewhere", experiment, known=known, listed=True)
+    assert "2 of 2 runs done" in text
+    assert not (tmp_path / "elsewhere").exists()
     again, text = run(monkeypatch, tmp_path / "elsewhere", experiment, known=known)
     assert again == first
     assert "2 runs taken over" in text
@@ -236,6 +239,19 @@ def test_changed_defaults_make_it_undone(folder, monkeypatch):
     assert state.read(mine) is None
     state.write(mine, {key: value for key, value in record.items() if key != "options"} | {"options": without(record, "weight_decay")})
     assert state.read(mine) is not None
+
+
+def test_record_from_elsewhere_replaces_one_that_counts_no_longer(tmp_path):
+    mine = next(each for each in expand(grid("crisp", sparsities=[0.65]), DATA) if each.method == "crisp")
+    good, other = (
+        {"key": mine.key, "options": {**mine.options.to_dict(), "weight_decay": decay}} for decay in (mine.options.weight_decay, 0.5)
+    )
+    state = State(tmp_path, [other])
+    state.write(mine, other)
+    assert state.read(mine) is None
+    assert state.adopt([mine]) == 0
+    assert State(tmp_path, [good]).adopt([mine]) == 1
+    assert state.read(mine) == good
 
 
 def without(record, name):
