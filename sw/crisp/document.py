@@ -10,6 +10,7 @@ from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
 from crisp.experiment.document import pruning_markdown, pruning_summary
+from crisp.experiment.trials_document import trials_markdown
 from crisp.network_document import networks_markdown, networks_notes, networks_table
 from crisp.pruning_speed_document import pruning_speed_markdown
 from crisp.report import Comparison, markdown_table
@@ -21,9 +22,10 @@ __all__ = ["DocumentError", "write_documents"]
 ECP5_MULTIPLIERS = 156
 
 
-#: Page of what experiments measured, and the command that writes their records.
-PRUNING = "docs/pruning-results.md"
+#: Pages of what experiments measured, and the commands that write their records.
+PRUNING, SETTINGS = "docs/pruning-results.md", "docs/pruning-settings.md"
 EXPERIMENTS = "crisp experiment examples/experiments/fashion.toml --output results"
+TRIALS = "crisp experiment examples/experiments/settings.toml --output results/settings"
 
 
 class DocumentError(CrispError):
@@ -54,6 +56,7 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
         root / "docs/formats.md": formats_markdown(),
         root / "docs/registers.md": registers_markdown(),
         root / PRUNING: pruning_page(root),
+        root / SETTINGS: settings_page(root),
         root / "docs/results.md": networks_markdown(load(root, "networks")),
         root / "sim/crisp_sim/crisp_registers.h": registers_header(),
         root / "README.md": readme(root),
@@ -111,6 +114,11 @@ def demo_section(root: Path) -> str:
 def pruning_page(root: Path) -> str:
     """Return the page of what experiments measured, and of how fast pruning is."""
     return f"{pruning_markdown(load(root, 'pruning', EXPERIMENTS))}\n{pruning_speed_markdown(load(root, 'pruning_speed'))}\n"
+
+
+def settings_page(root: Path) -> str:
+    """Return the page of what single settings of the pruner are worth."""
+    return trials_markdown(load(root, "settings/pruning", TRIALS), TRIALS, "../results/settings/pruning-settings.png")
 
 
 def pruning_section(root: Path) -> str:

@@ -8,14 +8,12 @@ import numpy as np
 from crisp.report import markdown_table
 
 from .levels import LevelKind
-from .methods import METHODS
+from .methods import METHODS, OURS
 from .records import Record, by, of_kind, reached
 from .statistics import Interval, compare, drops, seed_interval
 from .style import methods_of
 
 __all__ = ["pruning_markdown", "pruning_summary"]
-
-OURS = "hybrid"
 
 #: Levels at which all methods take the same cycles.
 EQUAL = (LevelKind.UNIFORM, LevelKind.CYCLES)

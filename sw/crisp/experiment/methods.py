@@ -16,7 +16,10 @@ from .errors import ExperimentError
 from .fields import nearest
 from .selectors import PublishedChoice, choose_nm, choose_random_blocks, choose_unstructured
 
-__all__ = ["DENSE", "METHODS", "Method", "find_method"]
+__all__ = ["DENSE", "METHODS", "OURS", "Method", "find_method"]
+
+#: Name of the method that all others are compared with.
+OURS = "hybrid"
 
 
 def unchanged(options: PruneOptions) -> PruneOptions:
@@ -183,7 +186,7 @@ METHODS: dict[str, Method] = {
             text="Ours, but weights are what layers compete for, not cycles: the most accurate at a sparsity, and slower.",
             options={"price": "weights"},
         ),
-        Method(name="hybrid", label="ours", text="The library's defaults."),
+        Method(name=OURS, label="ours", text="The library's defaults."),
     )
 }
 

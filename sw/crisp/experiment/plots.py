@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .levels import LevelKind
+from .methods import OURS
 from .records import Record, by, of_kind, reached
 from .statistics import Interval, drops, seed_interval, t_interval
 from .style import Style, finish, methods_of, save, styles
+from .trials_plot import draw_trials
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +66,7 @@ def draw_all(records: Sequence[Record], output: Path) -> list[Path]:
         "pruning-classes.png": draw_classes,
         "pruning-blocks.png": draw_blocks,
         "pruning-saliency.png": draw_saliency,
+        "pruning-settings.png": draw_trials,
     }
     return [output / name for name, draw in pictures.items() if draw(records, output / name)]
 
@@ -221,7 +224,7 @@ def draw_lines(
         for (method, look), offset in zip(looks.items(), shift, strict=True):
             line = sorted(points([record for record in cell if record["method"] == method], point, cell_of), key=lambda pair: pair[0])
             if line:
-                draw_line(axes, line, look, offset, bold=method == "hybrid")
+                draw_line(axes, line, look, offset, bold=method == OURS)
         axes.set_title(f"{network}{f', {note}' if note else ''}", fontsize=10)
         axes.set_xlabel(across)
         if limit is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .methods import METHODS
+from .methods import METHODS, OURS
 from .records import Record
 
 if TYPE_CHECKING:
@@ -67,12 +67,11 @@ LOOKS = {
     "crisp-frozen": (YELLOW, ">", ":"),
     "hybrid-random": (BLUE, "P", "--"),
     "hybrid-weights": (BLUE, "D", "-."),
-    "hybrid": (BLUE, "o", "-"),
+    OURS: (BLUE, "o", "-"),
 }
 #: For methods that an experiment makes of another one.
 VARIANTS = (SKY, PURPLE, GREEN, ORANGE, BLACK, GREY)
 VARIANT_MARKS = ("^", "v", "h", "p", "8", "d")
-BOLD = "hybrid"
 
 
 def styles(records: Iterable[Record]) -> dict[str, Style]:
@@ -82,7 +81,7 @@ def styles(records: Iterable[Record]) -> dict[str, Style]:
     for name in methods_of(records):
         if name in METHODS:
             colour, mark, dash = LOOKS.get(name, (SKY, "*", "-"))
-            found[name] = Style(METHODS[name].label, colour, mark, dash, 2.4 if name == BOLD else 1.4)
+            found[name] = Style(METHODS[name].label, colour, mark, dash, 2.4 if name == OURS else 1.4)
         else:
             found[name] = Style(name, VARIANTS[variants % len(VARIANTS)], VARIANT_MARKS[variants % len(VARIANT_MARKS)], "-.")
             variants += 1
