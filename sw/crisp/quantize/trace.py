@@ -3,7 +3,7 @@
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -11,10 +11,12 @@ from torch import fx, nn
 from torch.nn import functional
 
 from crisp.golden.convolution import Convolution, Window
+from crisp.models.evaluate import evaluating
 
 from .activations import IDENTITY, RELU, RELU6, Clamp
 from .errors import QuantizeError
 from .fold import fold, has_statistics
+from .follow import Followed, check_image, compare, follow
 from .graph import INPUT, Clamped, FloatAdd, FloatAveragePool, FloatGraph, FloatMaxPool, FloatNode, FloatPool, FloatProduct, FloatTable
 
 __all__ = ["trace"]
@@ -26,93 +28,91 @@ Border = tuple[int, int, int, int]
 NO_BORDER: Border = (0, 0, 0, 0)
 
 
+@torch.no_grad()
 def trace(model: nn.Module, image: torch.Tensor) -> FloatGraph:
-    """Turn ``model`` into a graph of products, sums, poolings and tables.
+    """Turn ``model`` into a graph of products, sums, poolings and tables, and hold that against the model.
 
     Understood are Conv2d (with groups and dilation, padded with zeros), Linear behind one pixel or a flattened image, BatchNorm2d after a
     convolution, the sum of two tensors, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d where it divides the image evenly, the mean of all pixels,
-    ReLU, ReLU6, Hardtanh, Sigmoid, Tanh, SiLU, GELU, Hardsigmoid, Hardswish, ZeroPad2d before a convolution, flatten, and Identity and
-    Dropout, which do nothing here.
+    ReLU, ReLU6, Hardtanh, Sigmoid, Tanh, SiLU, GELU, Hardsigmoid, Hardswish, ZeroPad2d before a convolution, flatten and what says the
+    same (view, reshape), and Identity and Dropout, which do nothing here; most of them as modules, functions and methods. Softmax or log
+    softmax over the channels may come last and is left out: the graph gives the logits, whose largest is the same.
 
     Parameters
     ----------
     model : Module
-        Network with one input [N, C, H, W] and one output; it is left as it is.
+        Network with one input [N, C, H, W] and one output, as it is in evaluation mode; it is left as it is.
     image : Tensor
         float32 [1, C, H, W]: any image of the size that the network is for.
 
     Raises
     ------
     QuantizeError
-        Naming every operation that is not understood, with the reason; or when the model does not run on the image.
+        Naming every operation that is not understood, with the reason; or when the model does not run on the image, or computes something
+        else than the graph, as one may that changes tensors in place.
     """
-    try:
-        traced = fx.symbolic_trace(model)
-    except Exception as error:  # tracing runs the model's own code
-        raise QuantizeError(f"model must be traceable by torch.fx, but is not: {error}") from error
-    shapes = Shapes(traced)
-    try:
-        with torch.no_grad():
-            shapes.run(image)
-    except RuntimeError as error:  # shapes that do not fit show only when the model runs
-        size = f"{image.shape[2]} x {image.shape[3]}"
-        raise QuantizeError(f"model must run on images of {size} pixels, but does not: {error}") from error
-    translator = Translator(dict(traced.named_modules()), shapes.found)
-    for node in traced.graph.nodes:
-        translator.translate(node)
-    if translator.problems:
-        raise QuantizeError("model must have only operations that run on the array; these do not:\n  " + "\n  ".join(translator.problems))
-    if not translator.nodes:
-        raise QuantizeError("model must have at least one convolution or linear layer, not none")
-    return FloatGraph(translator.nodes)
-
-
-class Shapes(fx.Interpreter):
-    """Runs a traced model and notes the shape of every tensor."""
-
-    def __init__(self, traced: fx.GraphModule) -> None:
-        super().__init__(traced)
-        self.found: dict[fx.Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Compute one node."""
-        result = super().run_node(n)
-        if isinstance(result, torch.Tensor):
-            self.found[n] = tuple(result.shape)
-        return result
+    check_image(image)
+    with evaluating(model):
+        followed = follow(model, image)
+        translator = Translator(followed)
+        for node in followed.traced.graph.nodes:
+            translator.translate(node)
+        if translator.problems:
+            raise QuantizeError(
+                "model must have only operations that run on the array; these do not:\n  " + "\n  ".join(translator.problems)
+            )
+        if not translator.nodes:
+            raise QuantizeError("model must have at least one convolution or linear layer, not none")
+        graph = FloatGraph(translator.nodes)
+        compare(model, lambda images: translator.ending(graph.run(images).reshape(len(images), *translator.output)), image)
+    return graph
 
 
 class Translator:
     """Turns torch.fx nodes into graph nodes one by one, and collects what it does not understand."""
 
-    def __init__(self, modules: dict[str, nn.Module], shapes: dict[fx.Node, tuple[int, ...]]) -> None:
-        self.modules, self.shapes = modules, shapes
+    def __init__(self, followed: Followed) -> None:
+        self.modules, self.shapes, self.values = dict(followed.traced.named_modules()), followed.shapes, followed.values
         self.nodes: list[FloatNode] = []
         self.problems: list[str] = []
         self.producers: dict[fx.Node, str] = {}
         self.borders: dict[fx.Node, Border] = {}
         self.images: dict[fx.Node, tuple[int, ...]] = {}
+        #: Shape of the output for one image, and what the model does at its end that the graph leaves out.
+        self.output: tuple[int, ...] = ()
+        self.ending: Callable[[torch.Tensor], torch.Tensor] = lambda x: x
 
     def translate(self, node: fx.Node) -> None:
         """Add what ``node`` does to the graph, or to the problems."""
-        operation = self.operation(node)
+        if node in self.values and node.op != "output":
+            return  # a number, such as a size, which is known
+        operation, inputs = self.operation(node), self.tensors(node)
         if node.op == "placeholder":
-            if INPUT in self.producers.values():
-                self.problems.append(f"{node.name}: a model must have one input")
             self.producers[node], self.images[node] = INPUT, self.shapes[node]
         elif node.op == "output":
-            if node.args[0] not in self.producers:
-                self.problems.append("output: a model must return one tensor")
-            elif self.nodes and self.producers[node.args[0]] != self.nodes[-1].name:  # type: ignore[index]
-                self.problems.append("output: must be what is computed last")
-        elif not all(argument in self.producers for argument in node.all_input_nodes):
+            self.end(node)
+        elif not all(argument in self.producers for argument in inputs):
             self.producers[node] = node.name  # the reason has been told at its input
-        elif operation is None or not node.all_input_nodes:
+        elif operation is None or not inputs:
             self.reject(node, f"{self.describe(node)} is not supported")
-        elif any(argument in self.borders for argument in node.all_input_nodes) and operation not in (self.convolution, self.zero_pad):
+        elif any(argument in self.borders for argument in inputs) and operation not in (self.convolution, self.zero_pad):
             self.reject(node, "zero padding must be followed by a convolution")
         else:
             operation(node)
+
+    def end(self, node: fx.Node) -> None:
+        """Look at what the model returns."""
+        returned = node.args[0]
+        if not isinstance(returned, fx.Node) or returned not in self.producers:
+            self.problems.append("output: a model must return one tensor")
+            return
+        if self.nodes and self.producers[returned] != self.nodes[-1].name:
+            self.problems.append("output: must be what is computed last")
+        self.output = self.shapes.get(returned, ())[1:]
+
+    def tensors(self, node: fx.Node) -> list[fx.Node]:
+        """Return the tensors that ``node`` takes, each once."""
+        return [argument for argument in node.all_input_nodes if argument not in self.values]
 
     def operation(self, node: fx.Node) -> Callable[[fx.Node], None] | None:
         """Return the method that understands ``node``."""
@@ -125,15 +125,15 @@ class Translator:
             operator.iadd: self.add,
             torch.add: self.add,
             "add": self.add,
-            nn.MaxPool2d: self.max_pool,
-            nn.AvgPool2d: self.average_pool,
-            nn.AdaptiveAvgPool2d: self.adaptive_pool,
-            functional.adaptive_avg_pool2d: self.adaptive_pool,
-            torch.flatten: self.flatten,
-            "flatten": self.flatten,
-            nn.Flatten: self.flatten,
-            nn.Identity: self.skip,
-            nn.Dropout: self.skip,
+            **dict.fromkeys((nn.MaxPool2d, functional.max_pool2d), self.max_pool),
+            **dict.fromkeys((nn.AvgPool2d, functional.avg_pool2d), self.average_pool),
+            **dict.fromkeys((nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d), self.adaptive_pool),
+            **dict.fromkeys((torch.mean, "mean"), self.mean),
+            **dict.fromkeys((nn.Flatten, torch.flatten, "flatten", torch.reshape, "reshape", "view"), self.flatten),
+            **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout2d, "contiguous"), self.skip),
+            **dict.fromkeys((functional.dropout, functional.dropout2d), self.dropout),
+            **dict.fromkeys((nn.Softmax, functional.softmax, torch.softmax, "softmax"), self.softmax),
+            **dict.fromkeys((nn.LogSoftmax, functional.log_softmax, torch.log_softmax, "log_softmax"), self.log_softmax),
         }
         limits: dict[Any, Clamp] = {
             **dict.fromkeys((nn.ReLU, functional.relu, torch.relu, "relu"), RELU),
@@ -158,8 +158,18 @@ class Translator:
             return lambda node: self.curve(node, curves[kind])
         return by_kind.get(kind)
 
-    def module(self, node: fx.Node, kind: type[Module]) -> Module:
-        """Return the module that ``node`` calls, of which `operation` has seen that it is a ``kind``."""
+    def options(self, node: fx.Node, *names: str) -> dict[str, Any]:
+        """Return the arguments of a function or method by name: ``names`` are those that come behind the tensor, in order."""
+        given = {**dict(zip(names, node.args[1:], strict=False)), **{name: node.kwargs[name] for name in names if name in node.kwargs}}
+        return {name: fx.node.map_arg(value, lambda argument: self.values.get(argument, argument)) for name, value in given.items()}
+
+    def module(self, node: fx.Node, kind: type[Module], *names: str) -> Module:
+        """Return the module that ``node`` calls, of which `operation` has seen that it is a ``kind``, or that does what its function does.
+
+        ``names`` are the arguments of the function, in order.
+        """
+        if node.op != "call_module":
+            return kind(**self.options(node, *names))
         found = self.modules[str(node.target)]
         if not isinstance(found, kind):
             raise TypeError(f"{node.target} must be a {kind.__name__}, not a {type(found).__name__}")
@@ -173,11 +183,11 @@ class Translator:
 
     def source(self, node: fx.Node) -> str:
         """Return the name of the tensor that ``node`` takes."""
-        return self.producers[node.all_input_nodes[0]]
+        return self.producers[self.tensors(node)[0]]
 
     def image(self, node: fx.Node) -> tuple[int, ...]:
         """Return the shape [1, C, H, W] of the tensor that ``node`` takes, before it was flattened."""
-        return self.images[node.all_input_nodes[0]]
+        return self.images[self.tensors(node)[0]]
 
     def name(self, node: fx.Node, wanted: str | None = None) -> str:
         """Return a name for what ``node`` makes: its module's, unless another call has it."""
@@ -201,20 +211,46 @@ class Translator:
     def last(self, node: fx.Node) -> FloatNode | None:
         """Return the graph's node that ``node`` may be merged into: its input's, when nothing else uses that."""
         name = self.source(node)
-        if any(len(alias.users) > 1 for alias, producer in self.producers.items() if producer == name):
-            return None
+        for alias, producer in self.producers.items():
+            if producer == name and sum(user not in self.values for user in alias.users) > 1:
+                return None
         return next((made for made in self.nodes if made.name == name), None)
 
     def skip(self, node: fx.Node) -> None:
         """Pass the input on."""
         self.merge(node, self.source(node))
 
+    def dropout(self, node: fx.Node) -> None:
+        """Pass the input on, where the function knows that nothing is trained."""
+        if self.options(node, "p", "training").get("training", True):
+            self.reject(node, "dropout must be off in evaluation; give it training=self.training")
+            return
+        self.skip(node)
+
     def flatten(self, node: fx.Node) -> None:
         """Pass the input on as it is: the linear layer behind it will be a convolution as large as the image."""
-        shape = self.shapes[node.all_input_nodes[0]]
+        shape = self.shapes[self.tensors(node)[0]]
         if self.shapes[node] != (shape[0], math.prod(shape[1:])):
-            self.reject(node, "flatten must leave [N, features]")
+            self.reject(node, f"{self.describe(node)} must leave one vector an image, [N, features]")
             return
+        self.skip(node)
+
+    def softmax(self, node: fx.Node) -> None:
+        """Leave out a softmax that comes last."""
+        self.leave_out(node, nn.Softmax)
+
+    def log_softmax(self, node: fx.Node) -> None:
+        """Leave out a logarithm of a softmax that comes last."""
+        self.leave_out(node, nn.LogSoftmax)
+
+    def leave_out(self, node: fx.Node, kind: type[nn.Softmax] | type[nn.LogSoftmax]) -> None:
+        """Pass the input on to the output: which channel is the largest stays the same."""
+        dim = self.module(node, cast(type[nn.Softmax], kind), "dim").dim
+        rank = len(self.shapes[node])
+        if any(user.op != "output" for user in node.users) or (1 if dim is None else dim) % rank != 1:
+            self.reject(node, "softmax must be over the channels, dim=1, and come last, where it is left out; end the model in its logits")
+            return
+        self.ending = kind(dim=1)
         self.skip(node)
 
     def zero_pad(self, node: fx.Node) -> None:
@@ -223,7 +259,7 @@ class Translator:
         if min(left, right, above, below) < 0:
             self.reject(node, "zero padding must not be negative")
             return
-        before = self.borders.get(node.all_input_nodes[0], NO_BORDER)
+        before = self.borders.get(self.tensors(node)[0], NO_BORDER)
         self.skip(node)
         self.borders[node] = (before[0] + above, before[1] + left, before[2] + below, before[3] + right)
 
@@ -234,7 +270,7 @@ class Translator:
             self.reject(node, f"{module} must be padded with zeros")
             return
         kernel, dilation = pair(module.kernel_size), pair(module.dilation)
-        before = self.borders.get(node.all_input_nodes[0], NO_BORDER)
+        before = self.borders.get(self.tensors(node)[0], NO_BORDER)
         if module.padding == "same":
             totals = [step * (taps - 1) for step, taps in zip(dilation, kernel, strict=True)]
             begin, end = pair([total // 2 for total in totals]), pair([total - total // 2 for total in totals])
@@ -305,11 +341,12 @@ class Translator:
 
     def add(self, node: fx.Node) -> None:
         """Add a sum."""
-        inputs = [argument for argument in node.args if isinstance(argument, fx.Node)]
-        if len(inputs) != 2 or node.kwargs:
+        given = [*node.args, *node.kwargs.values()]
+        inputs = [argument for argument in given if isinstance(argument, fx.Node) and argument not in self.values]
+        if len(inputs) != 2 or len(given) != 2:
             self.reject(node, "a sum must have two tensors and no factor")
             return
-        if self.images[inputs[0]] != self.images[inputs[1]]:
+        if self.images[inputs[0]] != self.images[inputs[1]] or self.shapes[inputs[0]] != self.shapes[inputs[1]]:
             self.reject(node, "a sum must have two tensors of one shape")
             return
         scope = [str(key) for key in (node.meta.get("nn_module_stack") or {})]
@@ -318,7 +355,7 @@ class Translator:
 
     def max_pool(self, node: fx.Node) -> None:
         """Add a maximum pooling."""
-        module = self.module(node, nn.MaxPool2d)
+        module = self.module(node, nn.MaxPool2d, "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
         if module.ceil_mode or module.return_indices:
             self.reject(node, f"{module} must round sizes down and return no indices")
             return
@@ -329,13 +366,24 @@ class Translator:
 
     def average_pool(self, node: fx.Node) -> None:
         """Add an average pooling."""
-        module = self.module(node, nn.AvgPool2d)
+        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+        module = self.module(node, nn.AvgPool2d, *names)
         counted = module.count_include_pad or pair(module.padding) == (0, 0)
         if module.ceil_mode or module.divisor_override or not counted:
             self.reject(node, f"{module} must round sizes down and divide all windows by their size, padding included")
             return
         window = Window(kernel=pair(module.kernel_size), stride=pair(module.stride), padding=pair(module.padding))
         self.emit(node, FloatAveragePool(name=self.name(node), inputs=(self.source(node),), window=window))
+
+    def mean(self, node: fx.Node) -> None:
+        """Add the mean of all pixels, whether or not the pixel that is left stays a dimension."""
+        shape, wanted = self.shapes[self.tensors(node)[0]], self.options(node, "dim", "keepdim").get("dim")
+        dims = [wanted] if isinstance(wanted, int) else list(wanted or ())
+        if len(shape) != 4 or sorted(dim % 4 for dim in dims) != [2, 3]:
+            self.reject(node, "a mean must be one of all pixels, x.mean((2, 3))")
+            return
+        made = FloatPool(name=self.name(node), inputs=(self.source(node),), pixels=shape[2] * shape[3])
+        self.emit(node, made, (shape[0], shape[1], 1, 1))
 
     def adaptive_pool(self, node: fx.Node) -> None:
         """Add an average pooling to a given size: of all pixels, of equal windows, or none where the image has that size already."""

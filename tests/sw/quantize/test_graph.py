@@ -65,6 +65,101 @@ def test_operations_in_other_words():
     ]
 
 
+class Behind(nn.Module):
+    """A convolution, and behind it what a test says."""
+
+    def __init__(self, end, channels=4, features=4, **modules):
+        super().__init__()
+        self.conv, self.end = nn.Conv2d(1, channels, 3, padding=1), end
+        self.fc = nn.Linear(features, 3)
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x):
+        return self.end(self, self.conv(x))
+
+
+def tutorial(net, x):
+    """As in PyTorch's tutorials."""
+    x = functional.max_pool2d(functional.relu(x), 2)
+    x = functional.avg_pool2d(functional.relu6(net.other(x)), kernel_size=3, stride=1, padding=1)
+    x = x.view(x.size(0), -1)
+    return functional.log_softmax(net.fc(functional.dropout(x, training=net.training)), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("end", "features", "kinds"),
+    [
+        (tutorial, 36, "FloatProduct FloatMaxPool FloatProduct FloatAveragePool FloatProduct"),
+        (lambda net, x: net.fc(x.mean([2, 3])), 4, "FloatProduct FloatPool FloatProduct"),
+        (lambda net, x: net.fc(x.mean((-1, -2))), 4, "FloatProduct FloatPool FloatProduct"),
+        (lambda net, x: net.fc(torch.mean(x, dim=(2, 3), keepdim=True).flatten(1)), 4, "FloatProduct FloatPool FloatProduct"),
+        (lambda net, x: net.fc(functional.avg_pool2d(x, x.size()[2:]).view(-1, 4)), 4, "FloatProduct FloatAveragePool FloatProduct"),
+        (lambda net, x: net.fc(x.contiguous().reshape(x.shape[0], -1)), 144, "FloatProduct FloatProduct"),
+        (lambda net, x: net.fc(torch.reshape(torch.relu(x), (x.size(0), 144))), 144, "FloatProduct FloatProduct"),
+        (lambda net, x: net.fc(functional.max_pool2d(x, (2, 3), ceil_mode=False).flatten(1)), 24, "FloatProduct FloatMaxPool FloatProduct"),
+        (lambda net, x: torch.add(input=x, other=net.other(x)), 4, "FloatProduct FloatProduct FloatAdd"),
+        (lambda net, x: net.fc(x.flatten(1)).softmax(-1), 144, "FloatProduct FloatProduct"),
+        (lambda net, x: net.soft(net.fc(x.flatten(1))), 144, "FloatProduct FloatProduct"),
+        (lambda net, x: functional.softmax(x, dim=1), 4, "FloatProduct"),
+    ],
+)
+def test_what_networks_of_tutorials_are_made_of(end, features, kinds):
+    torch.manual_seed(0)
+    model, x = Behind(end, features=features, other=nn.Conv2d(4, 4, 1), soft=nn.LogSoftmax(dim=1)).eval(), torch.randn(2, 1, 6, 6)
+    graph = trace(model, x[:1])
+    assert " ".join(type(node).__name__ for node in graph.nodes) == kinds
+    with torch.no_grad():
+        wanted, found = model(x).flatten(1), graph.run(x)
+        assert any(
+            torch.allclose(end(found).flatten(1), wanted, atol=1e-4)
+            for end in (torch.clone, lambda y: y.softmax(1), lambda y: y.log_softmax(1))
+        )
+        assert torch.equal(found.argmax(1).flatten(1), model(x).argmax(1).reshape(2, -1))
+
+
+class Optional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1)
+
+    def forward(self, x, mask=None, twice=False):
+        x = self.conv(x if mask is None else x * mask)
+        return x + x if twice else x
+
+
+def test_arguments_with_a_default_keep_it():
+    assert [node.name for node in trace(Optional(), image(1, 4, 4)).nodes] == ["conv"]
+
+
+def test_model_is_left_as_it_is():
+    model = small_net()
+    model.train()
+    model.bn1.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trace(model, torch.randn(1, 1, 12, 12))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [module.training for module in (model, model.bn1, model.bn2)] == [True, False, True]
+
+
+def changed_in_place(net, x):
+    """The sum takes what the ReLU has left of x, not x."""
+    y = net.other(net.relu(x))
+    return x + y
+
+
+def test_model_whose_graph_would_compute_something_else():
+    torch.manual_seed(0)
+    model = Behind(changed_in_place, other=nn.Conv2d(4, 4, 1), relu=nn.ReLU(inplace=True))
+    for picture in (torch.randn(1, 1, 6, 6), image(1, 6, 6)):  # with zeros too, which a ReLU does not change
+        with pytest.raises(
+            QuantizeError, match=r"the graph must compute what the model does, but differs by .* make it a new one: nn\.ReLU\(\)"
+        ):
+            trace(model, picture)
+    model.relu.inplace = False
+    assert computes(trace(model, image(1, 6, 6)), model, torch.randn(2, 1, 6, 6))
+
+
 def test_all_kinds_of_operations():
     model, x = small_mobile(), 3 * torch.randn(2, 3, 16, 16)
     graph = trace(model, x[:1])
@@ -141,10 +236,10 @@ def test_all_that_is_not_supported_is_named_at_once():
         "relu: zero padding must be followed by a convolution",
         "pool: pooling to 4 x 4 pixels must divide the image evenly, not 6 x 6",
         "pool_1: pooling to 4 x 4 pixels must divide the image evenly, not 13 x 13",
-        "flatten: flatten must leave [N, features]",
+        "flatten: flatten must leave one vector an image, [N, features]",
         "mul: mul is not supported",
         "add: a sum must have two tensors and no factor",
-        "mean_1: mean is not supported",
+        "mean_1: a mean must be one of all pixels, x.mean((2, 3))",
     ):
         assert part in text
 
@@ -194,6 +289,17 @@ class Broadcast(nn.Module):
         (nn.Sequential(nn.ZeroPad2d(-1), nn.Conv2d(1, 1, 1)), "zero padding must not be negative"),
         (nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(4, 2)), "must take all of one image, flattened"),
         (Broadcast(), "a sum must have two tensors of one shape"),
+        (Behind(lambda net, x: x.mean((1, 2))), r"mean: a mean must be one of all pixels, x\.mean\(\(2, 3\)\)"),
+        (Behind(lambda net, x: functional.dropout(x)), "dropout: dropout must be off in evaluation; give it training=self.training"),
+        (Behind(lambda net, x: functional.relu(x.softmax(1))), "softmax: softmax must be over the channels, dim=1, and come last"),
+        (Behind(lambda net, x: x.log_softmax(2)), "log_softmax: softmax must be over the channels, dim=1, and come last"),
+        (Behind(lambda net, x: x.view(-1, 8)), r"view: view must leave one vector an image, \[N, features\]"),
+        (Behind(lambda net, x: x.view(1, -1)), r"several images at once, but does not take 2: its output has shape \[1, 128\]; leave the"),
+        (Behind(lambda net, x: net.fc(x.view(1, -1)), features=64), "several images at once, but does not take 2: mat1 and mat2 shapes"),
+        (Behind(lambda net, x: x + x.size(2)), "add: a sum must have two tensors and no factor"),
+        (Behind(lambda net, x: [x]), "output: a model must return one tensor"),
+        (Behind(lambda net, x: {"logits": x}), "output: a model must return one tensor"),
+        (nn.Bilinear(1, 1, 1), "model must take one image, not input1, input2; give the others a default value"),
     ],
 )
 def test_what_cannot_be_merged(model, message):
@@ -204,6 +310,26 @@ def test_what_cannot_be_merged(model, message):
 class Untraceable(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (torch.zeros(1, 1, 4, 4).double(), "image must be float32 [1, C, H, W], not float64 [1, 1, 4, 4]; convert it"),
+        (torch.zeros(2, 1, 4, 4), "image must be float32 [1, C, H, W], not float32 [2, 1, 4, 4]; convert it"),
+        (torch.full((1, 1, 4, 4), torch.nan), "image must have finite values, not nan; look at where it comes from"),
+        (
+            torch.zeros(1, 3, 8, 4),
+            "model must run on images of 3 x 8 x 4 (channels, height, width), but does not: Given groups=1, weight of size [4, 1, 3, 3], "
+            "expected input[1, 3, 8, 4] to have 1 channels, but got 3 channels instead; "
+            "give images of the size and channels that it is for",
+        ),
+    ],
+)
+def test_what_is_no_image_for_the_model(picture, message):
+    with pytest.raises(QuantizeError) as caught:
+        trace(Behind(lambda net, x: x), picture)
+    assert str(caught.value) == message
 
 
 def test_model_that_decides_by_values():
