@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .affine import Affine, affine
+from .errors import QuantizeError
 from .graph import FloatGraph, FloatMaxPool
 from .histogram import Histogram
 
@@ -91,11 +92,20 @@ def calibrate(graph: FloatGraph, batches: Iterable[torch.Tensor], method: RangeM
     -------
     dict
         By the name of the tensor.
+
+    Raises
+    ------
+    QuantizeError
+        When a value is not finite.
     """
     whole = (graph.input_name, graph.nodes[-1].name)
     observers: dict[str, Observer] = {}
 
     def observe(name: str, value: torch.Tensor) -> None:
+        for limit in torch.aminmax(value):  # which are NaN where any value is
+            if not torch.isfinite(limit):
+                remedy = "look at the images" if name == graph.input_name else "train the network again"
+                raise QuantizeError(f"{name}: values must be finite, not {limit.item()}; {remedy}")
         if name not in observers:
             observers[name] = MinMax() if name in whole else new_observer(method, percentile)
         observers[name].add(value.numpy())

@@ -87,8 +87,8 @@ def quantize(
     model : Module
         float32 network on normalised images; it is left as it is.
     images : ndarray
-        Images of what the network is for: uint8 [N, H, W], which `normalize` turns into its input, or the input itself, float32
-        [N, C, H, W]. A few hundred do.
+        Images of what the network is for: uint8 [N, H, W], which `normalize` turns into its input as Fashion-MNIST is, or the input itself,
+        float32 [N, C, H, W], as `crisp.data.Images.inputs` gives it. A few hundred do.
     options : QuantizeOptions, optional
         Settings.
     ranges : mapping, optional
@@ -102,14 +102,14 @@ def quantize(
     Raises
     ------
     QuantizeError
-        When there is no image, the model has an operation that is not supported, a weight or activation is not finite, or ``ranges`` are
-        those of another model.
+        When there is no image, images are of another form, the model has an operation that is not supported, a weight or activation is not
+        finite, or ``ranges`` are those of another model.
     """
     options = options or QuantizeOptions()
     if not len(images):
         raise QuantizeError("calibration must have at least one image, not none")
     sample = network_input(images[:1])
-    graph = trace(model.eval(), sample)
+    graph = trace(model, sample)
     if ranges is None:
         tensors = find_ranges(graph, images, options, progress)
     else:
@@ -137,11 +137,7 @@ def find_ranges(graph: FloatGraph, images: np.ndarray, options: QuantizeOptions,
             yield batch
             progress("calibrate", number, total, "")
 
-    tensors = calibrate(graph, told(), options.method, options.percentile)
-    for tensor, meaning in tensors.items():
-        if not np.isfinite(meaning.scale):
-            raise QuantizeError(f"{tensor}: values must be finite, not up to {meaning.scale * 255}; train the network again")
-    return tensors
+    return calibrate(graph, told(), options.method, options.percentile)
 
 
 def check_ranges(graph: FloatGraph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
@@ -163,7 +159,18 @@ def batches(images: np.ndarray, size: int) -> Iterator[torch.Tensor]:
 
 
 def network_input(images: np.ndarray) -> torch.Tensor:
-    """Return the network's input, float32 [N, C, H, W], of images in either form."""
+    """Return the network's input, float32 [N, C, H, W], of images in either form.
+
+    Raises
+    ------
+    QuantizeError
+        When they are of another one. How colours are normalised only their data set knows.
+    """
+    if images.ndim != {np.dtype(np.uint8): 3, np.dtype(np.float32): 4}.get(images.dtype):
+        raise QuantizeError(
+            f"images must be float32 [N, C, H, W], normalised as the network was trained, or uint8 [N, H, W], grey, "
+            f"not {images.dtype} {list(images.shape)}; `crisp.data.Images.inputs` gives the former"
+        )
     return torch.from_numpy(normalize(images) if images.dtype == np.uint8 else images)
 
 

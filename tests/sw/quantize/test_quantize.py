@@ -102,13 +102,53 @@ class FlatNet(nn.Module):
 def test_what_cannot_be_quantized():
     with pytest.raises(QuantizeError, match="calibration must have at least one image, not none"):
         quantize(small_net(), IMAGES[:0])
-    with pytest.raises(QuantizeError, match="model must run on images of 12 x 12 pixels, but does not"):
+    with pytest.raises(
+        QuantizeError,
+        match=r"model must run on images of 1 x 12 x 12 \(channels, height, width\), but does not: mat1 and mat2 .*; give images of",
+    ):
         quantize(FlatNet(), IMAGES)
     model = small_net()
     with torch.no_grad():
         model.conv2.weight[0] = torch.inf
     with pytest.raises(QuantizeError, match=r"conv2: .* must be finite"):
         quantize(model, IMAGES)
+
+
+FLOATS = normalize(IMAGES)
+FORM = "images must be float32 [N, C, H, W], normalised as the network was trained, or uint8 [N, H, W], grey, not"
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((4, 12, 12, 3), np.uint8), f"{FORM} uint8 [1, 12, 12, 3]; `crisp.data.Images.inputs` gives the former"),
+        (FLOATS.astype(np.float64), f"{FORM} float64 [1, 1, 12, 12]; `crisp.data.Images.inputs` gives the former"),
+        (np.where(np.arange(60) == 0, np.nan, FLOATS.T).T.astype(np.float32), "image must have finite values, not nan; look at where it"),
+        (np.where(np.arange(60) == 59, np.nan, FLOATS.T).T.astype(np.float32), "input: values must be finite, not nan; look at the images"),
+        (np.where(np.arange(60) == 59, np.inf, FLOATS.T).T.astype(np.float32), "input: values must be finite, not inf; look at the images"),
+    ],
+)
+@pytest.mark.parametrize("method", RangeMethod)
+def test_images_that_are_none(images, message, method):
+    with pytest.raises(QuantizeError) as caught:
+        quantize(small_net(), images, QuantizeOptions(method=method))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("method", RangeMethod)
+def test_activations_that_are_not_finite(method):
+    model = small_net()
+    with torch.no_grad():
+        model.conv2.weight.mul_(1e38)
+        model.conv3.weight.mul_(1e38)
+    with pytest.raises(QuantizeError, match=r"^conv3: values must be finite, not (-inf|inf|nan); train the network again$"):
+        quantize(model, IMAGES, QuantizeOptions(method=method))
+
+
+def test_model_stays_in_training():
+    model = small_net().train()
+    quantize(model, IMAGES)
+    assert all(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize(
