@@ -16,7 +16,7 @@ from torch import nn
 from .checkpoint import CheckpointError, fill_model, read_tensors
 from .spec import ModelSpec
 
-__all__ = ["load_model", "load_weights", "read_torch_file", "read_weights"]
+__all__ = ["is_safetensors", "load_model", "load_weights", "read_torch_file", "read_weights"]
 
 #: Under which names training programs put the weights.
 WRAPPERS = ("state_dict", "model")
@@ -56,8 +56,16 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def is_safetensors(path: Path) -> bool:
+    """Tell whether ``path`` is a safetensors file: by its name's end, or else by its bytes, eight of a length and then JSON."""
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of ``path``, a safetensors file by its name's end, else a torch file.
+    """Return the tensors of ``path``, a safetensors file by its name's end or its bytes, else a torch file.
 
     Raises
     ------
@@ -66,7 +74,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: must be a file, but there is none; name a .pth or .safetensors file with weights")
-    tensors = read_tensors(path)[0] if path.suffix == ".safetensors" else read_torch_file(path, path)
+    tensors = read_tensors(path)[0] if is_safetensors(path) else read_torch_file(path, path)
     if tensors and all(name.startswith(PREFIX) for name in tensors):
         tensors = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():

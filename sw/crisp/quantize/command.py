@@ -2,7 +2,9 @@
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +18,9 @@ from crisp.data import Dataset, Images, load_dataset
 from crisp.models import load_checkpoint, logits, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import make_model
+from crisp.models.weights import is_safetensors
 from crisp.progress import Report, draw_progress
+from crisp.prune.pruned import PrunedModel
 from crisp.prune.storage import load_pruned
 
 from .aware import AwareOptions, RangeTraining, finetune_quantized
@@ -26,6 +30,7 @@ from .judge import answers
 from .network import to_network
 from .nodes import QuantizedModel
 from .quantize import QuantizeOptions, quantize
+from .trace import trace
 
 __all__ = ["QuantizeFileOptions", "aware_options", "choose", "quantize_file"]
 
@@ -128,28 +133,26 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     DataError
         When there are no images.
     QuantizeError
-        When the images are not for this network, or it cannot be quantized.
+        When the output cannot be written, the images are not for this network, or it cannot be quantized.
     """
     torch.set_num_threads(1)
-    is_torch_file = options.model and options.checkpoint.suffix != ".safetensors"
-    metadata = {} if is_torch_file else read_tensors(options.checkpoint)[1]
+    check_output(options.output)
+    opened = open_checkpoint(options)  # before any data is fetched
+    model, pruned = opened.model, opened.pruned
+    dataset = dataset or load_dataset(options.data or None, tell=console.print)
+    check_data(opened, dataset, options)
+    training, test = dataset.training_and_validation()[0], dataset.test
     block = group = None
     patterns: Mapping[str, Pattern] = {}
-    dataset = dataset or load_dataset(options.data or None, tell=console.print)
-    training, test = dataset.training_and_validation()[0], dataset.test
-    if "history" in metadata:  # only pruned networks have one
-        pruned = load_pruned(options.checkpoint, make_model(options.model, options.arguments) if options.model else None)
-        model, patterns, block, group = pruned.model, pruned.patterns, pruned.options.block, pruned.options.group
+    if pruned is not None:
+        patterns, block, group = pruned.patterns, pruned.options.block, pruned.options.group
         training, test = (pruned.options.head.select(images, pruned.classes) for images in (training, test))
-    else:
-        model = open_network(options)
     order = np.random.default_rng(options.seed).permutation(len(training))
     calibration = training.take(order[: options.images]).inputs()
     with draw_progress(console) as progress:
         quantized = make_int8(model, training, calibration, patterns, options, progress)
         verdict = tell(model, quantized, test.take(some(len(test), options)), progress) if options.judge else ""
     data = export_onnx(quantized, block=block, group=group)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = options.output.with_name(f".{options.output.name}.part")
     temporary.write_bytes(data)
     temporary.replace(options.output)
@@ -159,11 +162,87 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
         console.print(verdict)
 
 
-def open_network(options: QuantizeFileOptions) -> nn.Module:
-    """Return the network of a checkpoint that is not pruned."""
+def check_output(path: Path) -> None:
+    """Make the folder of ``path``, and raise where no file can be written there."""
+    if path.is_dir():
+        raise QuantizeError(f"{path}: output must be a file, but is a folder; name a file in it, such as {path / 'model.onnx'}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QuantizeError(f"{path}: output must be in a folder that can be made, but {error.strerror}; name another") from error
+    if not os.access(path.parent, os.W_OK):
+        raise QuantizeError(f"{path}: output must be in a folder that can be written, but {path.parent} cannot; name another")
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A checkpoint that has been read.
+
+    Parameters
+    ----------
+    model : Module
+        Network.
+    metadata : mapping
+        What the file says.
+    pruned : PrunedModel, optional
+        Its patterns and classes, where it is pruned.
+    """
+
+    model: nn.Module
+    metadata: Mapping[str, str]
+    pruned: PrunedModel | None = None
+
+    @property
+    def data(self) -> str:
+        """Name of the data set that the network was trained or pruned on; empty where that is not known."""
+        said = self.metadata.get("data", "")
+        return said if self.pruned is not None else said.rpartition(", ")[0]  # `crisp train` adds how many images
+
+    def fits(self, dataset: Dataset) -> bool:
+        """Tell whether ``dataset`` has the name and the classes that the file names."""
+        if self.pruned is None:
+            return dataset.name == self.data and json.dumps(dataset.classes) == self.metadata.get("classes")
+        names = [dataset.classes[label] if label < len(dataset.classes) else "" for label in self.pruned.classes]
+        return dataset.name == self.data and tuple(names) == (self.pruned.class_names or tuple(names))
+
+
+def open_checkpoint(options: QuantizeFileOptions) -> Opened:
+    """Return the network of the checkpoint, and what the file says of it."""
+    path = options.checkpoint
+    if path.is_file() and not is_safetensors(path):
+        if not options.model:
+            raise QuantizeError(f"{path}: must say what network it is of, but is no safetensors file; name its function with --model")
+        return Opened(open_model(options.model, weights=path, arguments=options.arguments), {})
+    metadata = read_tensors(path)[1]
+    if "history" in metadata:  # only pruned networks have one
+        pruned = load_pruned(path, make_model(options.model, options.arguments) if options.model else None)
+        return Opened(pruned.model, metadata, pruned)
     if options.model:
-        return open_model(options.model, weights=options.checkpoint, arguments=options.arguments)
-    return load_checkpoint(options.checkpoint)[0]
+        return Opened(open_model(options.model, weights=path, arguments=options.arguments), metadata)
+    return Opened(load_checkpoint(path)[0], metadata)
+
+
+def check_data(opened: Opened, dataset: Dataset, options: QuantizeFileOptions) -> None:
+    """Raise unless the data set is the one that the network is for, as far as the file and the network's outputs say."""
+    if opened.data and not opened.fits(dataset):
+        found = f"{dataset.name}, whose classes are {listed(dataset.classes)}"
+        classes = "" if opened.pruned is None else f" ({listed(opened.pruned.class_names)})"
+        raise QuantizeError(
+            f"{options.checkpoint}: data must be what the network was trained on, {opened.data}{classes}, not {found}; "
+            f"name it, --data {opened.data}, or where it lies"
+        )
+    image = torch.from_numpy(dataset.train.take(slice(1)).inputs())
+    outputs, labelled = trace(opened.model, image).run(image).shape[1], options.judge or options.aware is not None or not options.data
+    if opened.pruned is None and labelled and outputs != len(dataset.classes):
+        raise QuantizeError(
+            f"{options.checkpoint}: the network must have an output for each of the {len(dataset.classes)} classes of {dataset.name}, "
+            f"not {outputs}; name the data that it was trained on, --data"
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few of ``names``, for a message."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def make_int8(

@@ -1,7 +1,10 @@
 """`crisp quantize` with its options, on a checkpoint of random weights, dense and pruned."""
 
+import dataclasses
 import io
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ from rich.console import Console
 from tests.sw.small import striped_dataset
 from typer.testing import CliRunner
 
-from crisp.arch import Config
+from crisp.arch import Config, CrispError
 from crisp.cli import app
 from crisp.compile import import_onnx
+from crisp.data.normalization import IMAGENET
 from crisp.models import resnet20, save_checkpoint
 from crisp.prune import PruneOptions, prune
 from crisp.prune.storage import load_pruned, save_pruned
@@ -27,7 +31,10 @@ ALL = QuantizeOptions(method=RangeMethod.MSE, weight_range=WeightRange.MSE, bias
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    save_checkpoint(folder / "dense.safetensors", resnet20(num_classes=4), {"architecture": "resnet20", "num_classes": "4"})
+    known = {"architecture": "resnet20", "num_classes": "4"}
+    save_checkpoint(folder / "dense.safetensors", resnet20(num_classes=4), known)
+    trained = {"data": "stripes, 220 training images", "classes": json.dumps(DATA.classes)}
+    save_checkpoint(folder / "trained.safetensors", resnet20(num_classes=4), {**known, **trained})
     options = PruneOptions(iterations=1, iteration_images=0, final_images=32, saliency_images=16, batch=16)
     save_pruned(folder / "pruned.safetensors", prune(resnet20(num_classes=4), DATA, [0, 2, 3], options))
     return folder
@@ -75,6 +82,107 @@ def test_accuracies_are_told(checkpoints, tmp_path):
     assert float(found[3]) > 50
     _, printed = run(checkpoints, "pruned", tmp_path / "b.onnx", judge=1000)
     assert "of 45 test images" in printed  # those of three classes of four
+
+
+def refusal(checkpoints, name, output, data=DATA, **options):
+    """Return the error of quantizing, which must leave nothing behind."""
+    before = sorted(output.parent.iterdir()) if output.parent.is_dir() else []
+    settings = QuantizeFileOptions(checkpoint=checkpoints / name, output=output, images=20, **options)
+    with pytest.raises(CrispError) as caught:
+        quantize_file(settings, Console(quiet=True), dataset=data)
+    assert before == (sorted(output.parent.iterdir()) if output.parent.is_dir() else [])
+    return str(caught.value)
+
+
+def renamed(name=DATA.name, classes=DATA.classes, side=28):
+    return dataclasses.replace(striped_dataset(side=side), name=name, classes=classes)
+
+
+CLASSES = "classes are stripe 0, stripe 1, stripe 2, stripe 3"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "pruned",
+            renamed(name="Fashion-MNIST"),
+            "data must be what the network was trained on, stripes (stripe 0, stripe 2, stripe 3), not Fashion-MNIST, "
+            f"whose {CLASSES}; name it, --data stripes, or where it lies",
+        ),
+        (
+            "pruned",
+            renamed(classes=tuple("abcdef")),
+            "data must be what the network was trained on, stripes (stripe 0, stripe 2, stripe 3), not stripes, "
+            "whose classes are a, b, c, d, e, ...; name it, --data stripes, or where it lies",
+        ),
+        ("pruned", renamed(classes=("stripe 0", "stripe 1", "stripe 2")), "data must be what the network was trained on, stripes"),
+        ("trained", renamed(name="other"), f"data must be what the network was trained on, stripes, not other, whose {CLASSES}; name it"),
+        (
+            "trained",
+            renamed(classes=tuple("abcd")),
+            "data must be what the network was trained on, stripes, not stripes, whose classes are a",
+        ),
+        (
+            "dense",
+            renamed(classes=tuple("abcde")),
+            "the network must have an output for each of the 5 classes of stripes, not 4; name the data that it was trained on, --data",
+        ),
+    ],
+)
+def test_data_of_another_network(checkpoints, tmp_path, name, data, message):
+    path = f"{name}.safetensors"
+    assert refusal(checkpoints, path, tmp_path / "a.onnx", data).startswith(f"{checkpoints / path}: {message}")
+
+
+def test_images_of_another_size(checkpoints, tmp_path):
+    coloured = dataclasses.replace(
+        DATA, train=dataclasses.replace(DATA.train, images=np.repeat(DATA.train.images[..., None], 3, axis=3), normalization=IMAGENET)
+    )
+    message = refusal(checkpoints, "dense.safetensors", tmp_path / "a.onnx", coloured)
+    assert message.startswith("model must run on images of 3 x 28 x 28 (channels, height, width), but does not: Given groups=1, weight of")
+    assert message.endswith("; give images of the size and channels that it is for")
+    assert "\n" not in message
+
+
+def test_data_of_a_trained_network(checkpoints, tmp_path):
+    assert run(checkpoints, "trained", tmp_path / "a.onnx")[0]
+
+
+def test_data_that_is_named_need_not_have_all_classes(checkpoints, tmp_path):
+    few = renamed(classes=("stripe 0", "stripe 1", "stripe 2"))
+    console = Console(quiet=True)
+    options = QuantizeFileOptions(checkpoint=checkpoints / "dense.safetensors", output=tmp_path / "a.onnx", images=20, data="few")
+    quantize_file(options, console, dataset=few)
+    with pytest.raises(QuantizeError, match="an output for each of the 3 classes"):
+        quantize_file(dataclasses.replace(options, judge=10), console, dataset=few)
+
+
+def test_checkpoint_and_output_come_before_data(checkpoints, tmp_path, monkeypatch):
+    def fetch(*arguments, **options):
+        pytest.fail("data was loaded")
+
+    monkeypatch.setattr("crisp.quantize.command.load_dataset", fetch)
+    torch.save({"a": torch.zeros(2)}, checkpoints / "net.pth")
+    (checkpoints / "file").write_text("")
+    for name, output, message in (
+        ("absent.safetensors", "a.onnx", "absent.safetensors: must be a file, but there is none; train a network with `crisp train`"),
+        ("net.pth", "a.onnx", "net.pth: must say what network it is of, but is no safetensors file; name its function with --model"),
+        ("dense.safetensors", "", "output must be a file, but is a folder; name a file in it, such as "),
+        ("dense.safetensors", "file/a.onnx", "file/a.onnx: output must be in a folder that can be made, but File exists; name another"),
+    ):
+        assert message in refusal(checkpoints, name, checkpoints / output, data=None)
+
+
+def test_file_of_any_name(checkpoints, tmp_path):
+    onnx, _ = run(checkpoints, "pruned", tmp_path / "a.onnx")
+    shutil.copy(checkpoints / "pruned.safetensors", tmp_path / "pruned.bin")
+    for model in ("", "crisp.models:resnet20"):
+        options = QuantizeFileOptions(
+            checkpoint=tmp_path / "pruned.bin", output=tmp_path / "a.onnx", images=20, model=model, arguments={"num_classes": 4}
+        )
+        quantize_file(options, Console(quiet=True), dataset=DATA)
+        assert (tmp_path / "a.onnx").read_bytes() == onnx
 
 
 def test_command_line(checkpoints, tmp_path, monkeypatch):
