@@ -3,12 +3,16 @@
 import copy
 import enum
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
 from crisp.arch.errors import CrispError
 from crisp.data import Images
+
+from .evaluate import evaluating
+from .symbolic import computing_order
 
 __all__ = ["Head", "ModelError", "adapt_head", "find_head", "select_classes"]
 
@@ -34,18 +38,20 @@ class Head(enum.Enum):
 
 
 def find_head(model: nn.Module) -> tuple[str, nn.Linear]:
-    """Return the name and the layer that puts out the logits: the linear layer that comes last in ``model``.
+    """Return the name and the layer that puts out the logits: the linear layer that computes last.
+
+    In a network that torch.fx cannot follow it is the one that is defined last.
 
     Raises
     ------
     ModelError
         When it has none.
     """
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    name, head = next(reversed(linear.items()), ("", None))
-    if head is None:
+    with evaluating(model):
+        order = computing_order(model, nn.Linear)
+    if not order:
         raise ModelError("the network must end in a linear layer, but has none; end it in torch.nn.Linear")
-    return name, head
+    return order[-1], cast(nn.Linear, model.get_submodule(order[-1]))
 
 
 def select_classes(model: nn.Module, classes: Sequence[int]) -> nn.Module:

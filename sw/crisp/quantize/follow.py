@@ -3,11 +3,12 @@
 A model is somebody else's: what it raises becomes an error that says in one line what was expected of it.
 """
 
-import inspect
 from typing import Any
 
 import torch
 from torch import fx, nn
+
+from crisp.models.symbolic import required_arguments, symbolic_trace
 
 from .errors import QuantizeError
 
@@ -46,15 +47,11 @@ def follow(model: nn.Module, image: torch.Tensor) -> Followed:
     QuantizeError
         When the model wants more than one input, cannot be traced, or does not run on the image.
     """
-    parameters = inspect.signature(model.forward).parameters.values()
-    needed = [
-        given.name for given in parameters if given.default is given.empty and given.kind not in (given.VAR_POSITIONAL, given.VAR_KEYWORD)
-    ]
+    needed = required_arguments(model)
     if len(needed) > 1:
         raise QuantizeError(f"model must take one image, not {', '.join(needed)}; give the others a default value")
-    defaults = {given.name: given.default for given in parameters if given.default is not given.empty and given.name not in needed}
     try:
-        followed = Followed(fx.symbolic_trace(model, concrete_args=defaults if needed else None))
+        followed = Followed(symbolic_trace(model))
     except Exception as error:  # tracing runs the model's own code
         raise QuantizeError(f"model must be traceable by torch.fx, but is not: {error}") from error
     try:

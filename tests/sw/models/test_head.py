@@ -4,7 +4,7 @@ import torch
 from tests.sw.small import small_net, striped_split
 from torch import nn
 
-from crisp.models import Head, ModelError, adapt_head, build, find_head, logits, select_classes
+from crisp.models import Head, ModelError, Verdict, adapt_head, build, examine_layers, find_head, logits, select_classes
 
 
 def test_outputs_are_those_of_the_classes_in_their_order():
@@ -46,6 +46,59 @@ def test_head_without_bias():
     model.fc = nn.Linear(32, 4, bias=False)
     assert select_classes(model, (0, 2)).fc.bias is None
     assert torch.equal(select_classes(model, (0, 2)).fc.weight, model.fc.weight[[0, 2]])
+
+
+class HeadFirst(nn.Module):
+    """Defines first what computes last, and behind it a layer that computes nothing."""
+
+    def __init__(self, outputs=5, decides=False):
+        super().__init__()
+        self.head, self.body, self.idle = nn.Linear(6, outputs), nn.Linear(4, 6), nn.Linear(6, 3)
+        self.decides = decides
+
+    def forward(self, x, mask=None):
+        x = self.body(x if mask is None else x * mask)
+        if self.training:
+            return self.idle(self.head(x))
+        return -self.head(x) if self.decides and x.sum() > 0 else self.head(x)
+
+
+class OwnLinear(nn.Linear):
+    """A layer of the user's, which computes as torch's does."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+class OwnHead(HeadFirst):
+    """A head of the user's."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = OwnLinear(6, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (HeadFirst(), "head"),
+        (HeadFirst().train(), "head"),
+        (OwnHead(), "head"),
+        (HeadFirst(decides=True), "idle"),  # torch.fx cannot follow it: the one that is defined last
+    ],
+)
+def test_head_is_what_computes_last(model, name):
+    training = model.training
+    assert find_head(model)[0] == name
+    assert model.training == training
+
+
+def test_head_that_is_defined_first_is_cut():
+    model, x = HeadFirst().eval(), torch.randn(2, 4)
+    reduced = adapt_head(model, (4, 1), Head.REDUCED)
+    with torch.no_grad():
+        assert torch.allclose(reduced(x), model(x)[:, [4, 1]], atol=1e-6)
+    assert examine_layers(model, x).layers[0].verdict is Verdict.LAST
 
 
 def test_head_within_another_module():
