@@ -224,16 +224,20 @@ def layers(
     arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",
     keep_dense: Annotated[str, typer.Option(help="Layers that are to stay dense, separated by commas.")] = "",
 ) -> None:
-    """Tell which layers of a network can be pruned, and why the others cannot."""
+    """Tell which layers of a network can be pruned, and why the others cannot, and what of it the machine cannot compute."""
     import torch
 
     from crisp.models import examine_layers, open_model
+    from crisp.progress import print_plain
+    from crisp.quantize import explain_refusal
 
     by_name = read_arguments(arguments)
     network = open_model(model, num_classes=classes, input_size=size, in_channels=channels or None, width=width, arguments=by_name)
     first = next((parameter.shape[1] for parameter in network.parameters() if parameter.ndim == 4), 3)
-    report = examine_layers(network, torch.zeros(1, channels or first, size, size), words(keep_dense))
-    wide_console().print(report.table())
+    image = torch.zeros(1, channels or first, size, size)
+    console = wide_console()
+    console.print(examine_layers(network, image, words(keep_dense)).table())
+    print_plain(console, explain_refusal(network, image), "yellow")
 
 
 @app.command()

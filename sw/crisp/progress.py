@@ -1,4 +1,4 @@
-"""How far long work has come: what works calls a function, and who wants to see it gives one that draws."""
+"""What a terminal shows of work. How far it has come: what works calls a function, and who wants to see it gives one that draws."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-__all__ = ["Report", "draw_progress", "silent"]
+__all__ = ["Report", "draw_progress", "print_plain", "silent"]
 
 #: Called with the stage ("epoch 3/10"), steps done, steps of the stage in all, and a word on how it goes ("loss 0.31").
 Report = Callable[[str, int, int, str], None]
@@ -29,3 +29,9 @@ def draw_progress(console: Console | None = None) -> Iterator[Report]:
             progress.update(bars[stage], completed=done, total=total, note=note)
 
         yield report
+
+
+def print_plain(console: Console, text: str, style: str | None = None) -> None:
+    """Print ``text`` as it is, brackets and long lines included, so that it can be pasted; nothing where it is empty."""
+    if text:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

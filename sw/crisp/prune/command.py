@@ -1,6 +1,8 @@
 """``crisp prune``: a trained network in, a pruned one for some classes out."""
 
 import dataclasses
+import json
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, find_head, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function
-from crisp.progress import Report, draw_progress
+from crisp.progress import Report, draw_progress, print_plain
 from crisp.report import provenance
 
 from .errors import PruneError
@@ -144,6 +146,10 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
     model, spec = find_network(options, data)
     image = torch.from_numpy(data.test.take(slice(1)).inputs())
     console.print(examine_layers(model, image, settings.keep_dense).table())
+    if processes.is_first:
+        from crisp.quantize import explain_refusal  # brings ONNX along
+
+        print_plain(console, explain_refusal(model, image), "yellow")
     console.print(f"classes: {', '.join(f'{data.classes[label]} ({label})' for label in classes)}; {settings.head.value} head")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     state = options.state or options.output.with_name(f".{options.output.name}.state")
@@ -186,9 +192,14 @@ def find_network(options: PruneFileOptions, data: Dataset) -> tuple[nn.Module, M
         )
     if options.model in ARCHITECTURES:
         return model, ModelSpec(options.model, len(data.classes), height, channels, options.width)
-    if names_function(options.model) and not Path(options.model).is_file():
+    if is_users(options.model):
         return model, None
     return model, ModelSpec.from_metadata(read_tensors(Path(options.model))[1])
+
+
+def is_users(model: str) -> bool:
+    """Tell whether ``model`` is a function of the user's, which no file says how to find."""
+    return names_function(model) and not Path(model).is_file()
 
 
 def whole(progress: Report, settings: PruneOptions) -> Report:
@@ -221,5 +232,19 @@ def tell(pruned: PrunedModel, data: Dataset, options: PruneFileOptions, console:
         f"validation images named rightly: {before:.2%} before, {after:.2%} after; "
         f"test images {accuracy(pruned.model, test):.2%}. {pruned.seconds:.0f} s"
     )
-    onnx = options.output.with_suffix(".onnx")
-    console.print(f"{options.output}: next, crisp quantize {options.output} -o {onnx}; crisp compile {onnx}; crisp run")
+    print_plain(console, f"{options.output}: next,")
+    print_plain(console, "\n".join(f"    {command}" for command in next_commands(options)))
+
+
+def next_commands(options: PruneFileOptions) -> list[str]:
+    """Return the command lines that bring the pruned network onto the machine, the last one with a random image."""
+    output, config = options.output, options.settings.config
+    ours = output.suffix in (".onnx", ".crisp")  # names that the next files have
+    onnx, program = (output.with_name(output.name + suffix) if ours else output.with_suffix(suffix) for suffix in (".onnx", ".crisp"))
+    quantize = ["crisp", "quantize", str(output), "-o", str(onnx)]
+    if is_users(options.model):
+        quantize += ["--model", options.model]
+        quantize += ["--arguments", json.dumps(dict(options.arguments))] if options.arguments else []
+    quantize += ["--data", options.data] if options.data else []
+    compile_ = ["crisp", "compile", str(onnx), "-o", str(program), *(["--config", config] if config != "default" else [])]
+    return [shlex.join(command) for command in (quantize, compile_, ["crisp", "run", str(program)])]

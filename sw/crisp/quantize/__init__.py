@@ -20,7 +20,7 @@ from .nodes import (
     QuantizedTable,
 )
 from .quantize import QuantizeOptions, quantize
-from .trace import trace
+from .trace import explain_refusal, trace
 from .weights import WeightRange
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "RangeTraining",
     "WeightRange",
     "answers",
+    "explain_refusal",
     "export_onnx",
     "finetune_quantized",
     "judge",

@@ -19,7 +19,7 @@ from .fold import fold, has_statistics
 from .follow import Followed, check_image, compare, follow
 from .graph import INPUT, Clamped, FloatAdd, FloatAveragePool, FloatGraph, FloatMaxPool, FloatNode, FloatPool, FloatProduct, FloatTable
 
-__all__ = ["trace"]
+__all__ = ["explain_refusal", "trace"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -66,6 +66,15 @@ def trace(model: nn.Module, image: torch.Tensor) -> FloatGraph:
         graph = FloatGraph(translator.nodes)
         compare(model, lambda images: translator.ending(graph.run(images).reshape(len(images), *translator.output)), image)
     return graph
+
+
+def explain_refusal(model: nn.Module, image: torch.Tensor) -> str:
+    """Return a warning that says why `trace` refuses ``model`` for float32 [1, C, H, W]; empty where it does not."""
+    try:
+        trace(model, image)
+    except QuantizeError as error:
+        return f"warning: `crisp quantize` will refuse this network: {error}\nSee docs/quantization.md, what a model may hold."
+    return ""
 
 
 class Translator:

@@ -1,14 +1,18 @@
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from tests.sw.small import ROOT, SmallNet, striped_dataset
+from typer.testing import CliRunner
 
 from crisp.arch import Config
+from crisp.cli import app
 from crisp.compile import import_onnx
 from crisp.data import DataError
 from crisp.models import Head, ModelSpec, save_checkpoint
@@ -93,6 +97,83 @@ def test_network_of_the_user(tmp_path):
         products = {product.name: product.layer.packed.pattern for product in import_onnx(onnx, Config()).products}
         assert products["fc"].shape[0] == outputs
         assert (products["conv2"].density < 0.5) == (checkpoint == asked.output)
+
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=8, soft=False):
+        super().__init__()
+        self.head = nn.Linear(2 * width, 4)
+        self.first, self.second = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, 2 * width, 3, stride=2)
+        self.act = nn.Softplus() if soft else nn.ReLU()
+
+    def forward(self, x):
+        return self.head(self.act(self.second(self.act(self.first(x)))).mean((2, 3)))
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a network and images of the user's, in which the test is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my net.py").write_text(NET)
+    data = striped_dataset()
+    parts = {"x_train": data.train.images, "y_train": data.train.labels, "x_test": data.test.images, "y_test": data.test.labels}
+    np.savez(tmp_path / "my stripes.npz", class_names=np.array(["dog", "cat [old]", "fox", "owl"]), **parts)
+    return tmp_path
+
+
+def crisp(*words):
+    """Run a command line; return what it prints."""
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+QUICKLY = [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
+
+
+def next_lines(printed):
+    lines = printed[printed.index(": next,") :].splitlines()[1:]
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize(("output", "config"), [("pruned.safetensors", "tiny"), ("my [net].onnx", "default")])
+def test_commands_that_it_prints_work(own, output, config):
+    words = ["--arguments", '{"width": 16}', "--data", "my stripes.npz", "--classes", "fox,dog", "-o", output, "--config", config]
+    lines = next_lines(crisp("prune", "my net.py:Net", *words, *QUICKLY))
+    assert [line[:2] for line in lines] == [["crisp", "quantize"], ["crisp", "compile"], ["crisp", "run"]]
+    before = (own / output).read_bytes()
+    for line in lines:
+        printed = crisp(*line[1:], *(["--backend", "golden"] if line[1] == "run" else []))
+    assert "on golden" in printed
+    assert (own / output).read_bytes() == before
+
+
+def test_commands_for_networks_of_ours_are_short(checkpoint, tmp_path):
+    console = Console(record=True, width=40)
+    prune_file(options(checkpoint, tmp_path, classes=("1", "3")), console, dataset=striped_dataset())
+    path = tmp_path / "pruned"
+    assert next_lines(console.export_text()) == [
+        ["crisp", "quantize", f"{path}.safetensors", "-o", f"{path}.onnx"],
+        ["crisp", "compile", f"{path}.onnx", "-o", f"{path}.crisp"],
+        ["crisp", "run", f"{path}.crisp"],
+    ]
+
+
+WARNING = "warning: `crisp quantize` will refuse this network: model must have only operations that run on the array; these do not:"
+
+
+def test_what_the_machine_cannot_do_is_told_before_training(own):
+    words = ["my net.py:Net", "--data", "my stripes.npz", *QUICKLY]
+    printed = crisp("prune", *words, "--arguments", '{"soft": true}')
+    told = printed.index(f"{WARNING}\n  act: act = Softplus(beta=1.0, threshold=20.0) is not supported\n")
+    assert printed.index("stays dense: the first layer") < told < printed.index("reduced head")
+    assert "warning" not in crisp("prune", *words)
+    assert WARNING in crisp("layers", "my net.py:Net", "--size", "12", "--arguments", '{"soft": true}')
+    assert "warning" not in crisp("layers", "my net.py:Net", "--size", "12")
 
 
 def test_one_class_needs_a_full_head(checkpoint, tmp_path):
