@@ -1,7 +1,11 @@
 """``crisp compile``: an ONNX file in, a program file out, and what it costs."""
 
 import dataclasses
+import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,8 +15,11 @@ from crisp.arch import Config, Program
 from crisp.golden.network import Network
 
 from .compile import compile_network
+from .emit import emit
 from .errors import CompileError
-from .front_end import import_onnx
+from .front_end import run_passes
+from .graph import Graph
+from .read_onnx import read_onnx
 
 __all__ = ["CompileOptions", "compile_file"]
 
@@ -60,10 +67,13 @@ def compile_file(options: CompileOptions, console: Console) -> Program:
         When the configuration is none.
     """
     config = Config.load(options.config)
-    network = import_onnx(options.model, config, block=options.block)
+    graph = read_onnx(options.model)
+    known = read_metadata(graph)
+    run_passes(graph)
+    network = emit(graph, config, options.block)
     if network.image is None:
         raise CompileError(f"{network.name}: a network must know its images to be compiled")
-    program = compile_network(network, config, network.image, batch=options.batch, info={"command": options.command})
+    program = compile_network(network, config, network.image, batch=options.batch, info={"command": options.command, **known})
     program.save(options.output)
     console.print(layers_table(program, network))
     console.print(
@@ -71,6 +81,46 @@ def compile_file(options: CompileOptions, console: Console) -> Program:
         f"{program.scratch_bytes:,} bytes of scratch memory"
     )
     return program
+
+
+def read_metadata(graph: Graph) -> dict[str, Any]:
+    """Return what a program says of a model besides its tensors, where that is known: names of its classes, and how pixels are normalised.
+
+    Raises
+    ------
+    CompileError
+        When it says something else in their place.
+    """
+    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "classes": ("a JSON list of printable names", is_names),
+        "normalization": ('JSON such as {"mean": [127], "deviation": [128]}', is_normalization),
+    }
+    found: dict[str, Any] = {}
+    for name, (rule, holds) in rules.items():
+        text = graph.metadata.get(f"crisp.{name}")
+        if text is None:
+            continue
+        try:
+            found[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            found[name] = None
+        if not holds(found[name]):
+            raise CompileError(f"{graph.name}: crisp.{name} in the model's metadata must be {rule}, not {text!r:.80}; quantize it again")
+    return found
+
+
+def is_names(value: Any) -> bool:
+    """Tell whether a value is a list of names."""
+    return isinstance(value, list) and all(isinstance(name, str) and name.isprintable() for name in value)
+
+
+def is_normalization(value: Any) -> bool:
+    """Tell whether a value is a mean and a deviation above 0 of each channel."""
+    if not isinstance(value, dict) or sorted(value) != ["deviation", "mean"] or not all(isinstance(part, list) for part in value.values()):
+        return False
+    numbers = [number for part in value.values() for number in part]
+    sound = all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+    return sound and len(value["mean"]) == len(value["deviation"]) > 0 and min(value["deviation"]) > 0
 
 
 def layers_table(program: Program, network: Network) -> Table:

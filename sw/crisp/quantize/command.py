@@ -15,7 +15,7 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images, load_dataset
-from crisp.models import load_checkpoint, logits, open_model
+from crisp.models import Head, load_checkpoint, logits, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import make_model
 from crisp.models.weights import is_safetensors
@@ -140,19 +140,23 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     opened = open_checkpoint(options)  # before any data is fetched
     model, pruned = opened.model, opened.pruned
     dataset = dataset or load_dataset(options.data or None, tell=console.print)
-    check_data(opened, dataset, options)
+    outputs = check_data(opened, dataset, options)
     training, test = dataset.training_and_validation()[0], dataset.test
     block = group = None
     patterns: Mapping[str, Pattern] = {}
+    classes = dataset.classes
     if pruned is not None:
         patterns, block, group = pruned.patterns, pruned.options.block, pruned.options.group
         training, test = (pruned.options.head.select(images, pruned.classes) for images in (training, test))
+        if pruned.options.head is Head.REDUCED:
+            classes = tuple(dataset.classes[label] for label in pruned.classes)
     order = np.random.default_rng(options.seed).permutation(len(training))
     calibration = training.take(order[: options.images]).inputs()
     with draw_progress(console) as progress:
         quantized = make_int8(model, training, calibration, patterns, options, progress)
         verdict = tell(model, quantized, test.take(some(len(test), options)), progress) if options.judge else ""
-    data = export_onnx(quantized, block=block, group=group)
+    names = [printable(name) for name in classes] if len(classes) == outputs else []
+    data = export_onnx(quantized, block=block, group=group, classes=names, normalization=dataset.normalization)
     temporary = options.output.with_name(f".{options.output.name}.part")
     temporary.write_bytes(data)
     temporary.replace(options.output)
@@ -222,8 +226,8 @@ def open_checkpoint(options: QuantizeFileOptions) -> Opened:
     return Opened(load_checkpoint(path)[0], metadata)
 
 
-def check_data(opened: Opened, dataset: Dataset, options: QuantizeFileOptions) -> None:
-    """Raise unless the data set is the one that the network is for, as far as the file and the network's outputs say."""
+def check_data(opened: Opened, dataset: Dataset, options: QuantizeFileOptions) -> int:
+    """Return the number of the network's outputs; raise unless the data set is what the file and that number say it is for."""
     if opened.data and not opened.fits(dataset):
         found = f"{dataset.name}, whose classes are {listed(dataset.classes)}"
         classes = "" if opened.pruned is None else f" ({listed(opened.pruned.class_names)})"
@@ -238,6 +242,12 @@ def check_data(opened: Opened, dataset: Dataset, options: QuantizeFileOptions) -
             f"{options.checkpoint}: the network must have an output for each of the {len(dataset.classes)} classes of {dataset.name}, "
             f"not {outputs}; name the data that it was trained on, --data"
         )
+    return outputs
+
+
+def printable(name: str) -> str:
+    """Return a class's name, which may be a folder's, without what is no text."""
+    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,11 +2,13 @@
 
 Every operation stands between DequantizeLinear and QuantizeLinear, on real numbers [N, C, H, W], so that any runtime gives it the meaning
 of its QLinear counterpart. Weights are int8 with a scale for each output channel, biases int32 in units of input scale x weight scale. The
-zeros among the weights are the pattern; metadata say the block and the group that they were pruned for.
+zeros among the weights are the pattern; metadata say the block and the group that they were pruned for, what the outputs are called, and
+how pixels are normalised.
 
 Source: "ONNX Concepts" and "ONNX Operators", https://onnx.ai/onnx, version 20.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from crisp.data import Normalization
 from crisp.golden.convolution import Window
 
 from .activations import NO_CLAMP, RELU, Clamp
@@ -52,7 +55,14 @@ CURVES: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
 }
 
 
-def export_onnx(model: QuantizedModel, *, block: int | None = None, group: int | None = None) -> bytes:
+def export_onnx(
+    model: QuantizedModel,
+    *,
+    block: int | None = None,
+    group: int | None = None,
+    classes: Sequence[str] = (),
+    normalization: Normalization | None = None,
+) -> bytes:
     """Return a quantized model as an ONNX file, for any number of images of the size that it was calibrated with.
 
     Linear layers at the end become Gemm, so that a classifier's output is [N, classes].
@@ -63,6 +73,10 @@ def export_onnx(model: QuantizedModel, *, block: int | None = None, group: int |
         Model in int8.
     block, group : int, optional
         B and M of the pattern that its weights were pruned to.
+    classes : sequence of str
+        Names of the output's channels, where they are known.
+    normalization : Normalization, optional
+        How pixels become the model's input, where that is known.
 
     Raises
     ------
@@ -71,7 +85,13 @@ def export_onnx(model: QuantizedModel, *, block: int | None = None, group: int |
     """
     if model.image is None:
         raise QuantizeError(f"{model.name}: a model must know its images to be exported; quantize it with some")
-    return Exporter(model, model.image).model(block, group).SerializeToString()
+    known = {
+        "crisp.block": block,
+        "crisp.group": group,
+        "crisp.classes": json.dumps(list(classes)) if classes else None,
+        "crisp.normalization": None if normalization is None else normalization.to_json(),
+    }
+    return Exporter(model, model.image).model({name: str(value) for name, value in known.items() if value is not None}).SerializeToString()
 
 
 class Exporter:
@@ -87,7 +107,7 @@ class Exporter:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def model(self, block: int | None, group: int | None) -> onnx.ModelProto:
+    def model(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """Return the whole model."""
         self.quantize(INPUT, INPUT)
         for node in self.source.nodes:
@@ -104,8 +124,7 @@ class Exporter:
             self.constants,
         )
         model = helper.make_model(graph, producer_name="crisp", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
-        known = {"crisp.block": block, "crisp.group": group}
-        helper.set_model_props(model, {name: str(value) for name, value in known.items() if value is not None})
+        helper.set_model_props(model, dict(metadata))
         return model
 
     def add(self, node: QuantizedNode) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from rich.console import Console
@@ -147,6 +148,19 @@ def test_images_of_another_size(checkpoints, tmp_path):
 
 def test_data_of_a_trained_network(checkpoints, tmp_path):
     assert run(checkpoints, "trained", tmp_path / "a.onnx")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("dense", ["stripe 0", "stripe?1", "stripe 2", "stripe 3"]), ("pruned", ["stripe 0", "stripe 2", "stripe 3"])],
+)
+def test_model_knows_classes_and_normalization(checkpoints, tmp_path, name, classes):
+    data = renamed(classes=("stripe 0", "stripe\udc80" + "1", "stripe 2", "stripe 3"))  # as Python reads a folder that is no UTF-8
+    options = QuantizeFileOptions(checkpoint=checkpoints / f"{name}.safetensors", output=tmp_path / "a.onnx", images=20)
+    quantize_file(options, Console(quiet=True), dataset=data)
+    known = {entry.key: entry.value for entry in onnx.load(options.output).metadata_props}
+    assert json.loads(known["crisp.classes"]) == classes
+    assert json.loads(known["crisp.normalization"]) == {"mean": [73], "deviation": [90]}
 
 
 def test_data_that_is_named_need_not_have_all_classes(checkpoints, tmp_path):

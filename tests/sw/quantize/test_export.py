@@ -10,8 +10,10 @@ import torch
 from rich.console import Console
 from tests.sw.small import small_mobile, small_net, striped_dataset, striped_split
 
-from crisp.arch import Config
-from crisp.compile import import_onnx
+from crisp.arch import Config, Program
+from crisp.compile import CompileError, import_onnx
+from crisp.compile.command import CompileOptions, compile_file
+from crisp.data import Normalization
 from crisp.models import resnet20, save_checkpoint
 from crisp.prune import PruneOptions, prune
 from crisp.prune.storage import save_pruned
@@ -36,6 +38,41 @@ def test_valid_onnx_with_shapes(model: onnx.ModelProto) -> None:
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     assert len(output.type.tensor_type.shape.dim) == 2
     assert inferred.graph.node[-1].op_type == "DequantizeLinear"
+
+
+def test_program_knows_what_the_model_says_of_itself(tmp_path: Path) -> None:
+    known = {"classes": ["a [b]", "ü", "c", "d"], "normalization": {"mean": [73.5], "deviation": [90]}}
+    quantized = quantize(small_net(), IMAGES)
+    options = CompileOptions(model=tmp_path / "a.onnx", output=tmp_path / "a.crisp", config="tiny")
+    options.model.write_bytes(export_onnx(quantized, classes=known["classes"], normalization=Normalization((73.5,), (90,))))
+    compile_file(options, Console(quiet=True))
+    info = Program.load(options.output).info
+    assert {name: info[name] for name in known} == known
+    options.model.write_bytes(export_onnx(quantized))
+    compile_file(options, Console(quiet=True))
+    assert not known.keys() & Program.load(options.output).info.keys()
+
+
+NAMES, NORMALIZATION = "a JSON list of printable names", 'JSON such as {"mean": [127], "deviation": [128]}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        *(("classes", text, NAMES) for text in ("a, b", '{"a": 1}', "[1]", '["\\u001b[31m"]', "[" * 100_000)),
+        *(("normalization", text, NORMALIZATION) for text in ("3", '{"mean": [1]}', '{"mean": [1], "deviation": [0]}')),
+        *(("normalization", text, NORMALIZATION) for text in ('{"mean": [1], "deviation": [NaN]}', '{"mean": 1, "deviation": 2}')),
+        *(("normalization", text, NORMALIZATION) for text in ('{"mean": [], "deviation": []}', '{"mean": [true], "deviation": [1]}')),
+    ],
+)
+def test_model_that_says_something_else_of_itself(model: onnx.ModelProto, tmp_path: Path, name: str, text: str, rule: str) -> None:
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(model)
+    wrong.metadata_props.add(key=f"crisp.{name}", value=text)
+    (tmp_path / "a.onnx").write_bytes(wrong.SerializeToString())
+    with pytest.raises(CompileError) as caught:
+        compile_file(CompileOptions(model=tmp_path / "a.onnx", output=tmp_path / "a.crisp"), Console(quiet=True))
+    assert str(caught.value) == f"small: crisp.{name} in the model's metadata must be {rule}, not {text!r:.80}; quantize it again"
 
 
 def test_operations_stand_between_dequantization_and_quantization(model: onnx.ModelProto) -> None:
