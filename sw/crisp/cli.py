@@ -156,7 +156,9 @@ def compile_model(
 def run(
     program: Annotated[Path, typer.Argument(help="Program file, .crisp.")],
     backend: Annotated[str, typer.Option(help="golden or verilator.")] = "verilator",
-    input: Annotated[list[str] | None, typer.Option(help="Array (.npy): int8, or real numbers; NAME=FILE where there are several.")] = None,
+    input: Annotated[
+        list[str] | None, typer.Option(help="Array (.npy): int8, real numbers, or pixels; NAME=FILE where there are several.")
+    ] = None,
     output: Annotated[list[str] | None, typer.Option(help="Array (.npy) to write; NAME=FILE where there are several.")] = None,
     record: Annotated[Path | None, typer.Option("--json", help="Record to write: cycles, counters, layers.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare every bit with the golden machine.")] = False,

@@ -1,7 +1,7 @@
 """``crisp run``: a program file, arrays in, arrays out, and where the cycles went."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crisp.arch import CrispError, Program, TensorDescriptor
-from crisp.progress import Report, draw_progress
+from crisp.progress import Report, draw_progress, print_plain
 from crisp.report import provenance, write_json
 from crisp.runtime import Accelerator, LayerReport, RunResult
 
@@ -92,6 +92,8 @@ def run_file(options: RunOptions, console: Console) -> bool:
         equal = all((result.outputs[name] == array).all() for name, array in golden.outputs.items())
     if result.cycles is not None:
         console.print(cycles_table(program, result))
+    if options.inputs:  # of random ones the answer says nothing
+        print_plain(console, "\n".join(name_classes(program, result.outputs)), "bold")
     console.print(summary(program, result, equal))
     if options.record is not None:
         command = f"crisp run {options.program} --backend {options.backend}"
@@ -142,37 +144,82 @@ def read_inputs(program: Program, files: Sequence[str], seed: int) -> dict[str, 
     missing = [tensor.name for tensor in program.inputs if tensor.name not in found]
     if missing:
         raise RunError(f"inputs must have a file for each of {', '.join(tensor.name for tensor in program.inputs)}; none for {missing[0]}")
-    return {tensor.name: read_array(found[tensor.name], tensor) for tensor in program.inputs}
+    normalization = program.info.get("normalization")
+    return {tensor.name: read_array(found[tensor.name], tensor, normalization) for tensor in program.inputs}
 
 
-def read_array(path: Path, tensor: TensorDescriptor) -> np.ndarray:
-    """Return an input: ``int8`` as it is, real numbers quantized; one image may come without its batch dimension.
+def read_array(path: Path, tensor: TensorDescriptor, normalization: Any = None) -> np.ndarray:
+    """Return an input: ``int8`` as it is, real numbers quantized, ``uint8`` pixels normalised before where the program says how.
+
+    One image may come without its batch dimension, and a grey one without its channel.
 
     Raises
     ------
     RunError
         When the file is no array, or one of the wrong shape or type.
     """
+    what = "the input" if tensor.name == "input" else f"input {tensor.name}"
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path}: must be a NumPy file (.npy) for input {tensor.name}: {error}; write one with numpy.save") from error
+        raise RunError(f"{path}: must be a NumPy file (.npy) for {what}: {error}; write one with numpy.save") from error
     if not isinstance(array, np.ndarray):
-        raise RunError(f"{path}: must be one array for input {tensor.name}, not an archive; write it with numpy.save")
+        raise RunError(f"{path}: must be one array for {what}, not an archive; write it with numpy.save")
+    if tensor.shape[3] == 1 and array.ndim < 4 and array.shape[-2:] == tensor.shape[1:3]:
+        array = array[..., None]
     if tensor.shape[0] == 1 and array.shape == tensor.shape[1:]:
         array = array[None]
     if array.shape[1:] == tensor.shape[1:] and 0 < len(array) != tensor.shape[0]:
         raise RunError(
-            f"{path}: input {tensor.name} must be {tensor.shape[0]} images, the batch that the program is compiled for, not {len(array)}; "
+            f"{path}: {what} must be {tensor.shape[0]} images, the batch that the program is compiled for, not {len(array)}; "
             f"give as many, or compile with --batch {len(array)}"
         )
     if array.shape != tensor.shape:
-        raise RunError(f"{path}: input {tensor.name} must have shape {tensor.shape} (N, H, W, C), not {array.shape}; transpose it")
+        raise RunError(f"{path}: {what} must have shape {tensor.shape} (N, H, W, C), not {array.shape}; transpose it")
     if array.dtype == np.int8:
         return array
+    if array.dtype == np.uint8 and normalization is not None:
+        return tensor.quantize(normalize_pixels(path, array, normalization))
     if not np.issubdtype(array.dtype, np.floating):
-        raise RunError(f"{path}: input {tensor.name} must be int8, or real numbers that are quantized, not {array.dtype}; convert it")
+        pixels = "" if normalization is None else ", or uint8 pixels"
+        raise RunError(f"{path}: {what} must be int8, or real numbers that are quantized{pixels}, not {array.dtype}; convert it")
     return tensor.quantize(array)
+
+
+def normalize_pixels(path: Path, pixels: np.ndarray, normalization: Any) -> np.ndarray:
+    """Return what ``uint8`` pixels [N, H, W, C] are to the network, float32, as the program's ``info`` says.
+
+    Raises
+    ------
+    RunError
+        When it says something else.
+    """
+    try:
+        mean, deviation = (np.array(normalization[name], np.float32) for name in ("mean", "deviation"))
+        return (pixels.astype(np.float32) - mean) / deviation
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: pixels must be normalised as the program says, but it says {normalization!r:.80}; give real numbers"
+        ) from error
+
+
+def name_classes(program: Program, outputs: Mapping[str, np.ndarray]) -> list[str]:
+    """Return a line for each image, with the classes of the largest outputs; none where the program does not know their names."""
+    names = program.info.get("classes")
+    if len(program.outputs) != 1 or not isinstance(names, list) or program.outputs[0].shape[1:] != (1, 1, len(names)):
+        return []
+    (tensor,) = program.outputs
+    lines = []
+    for number, logits in enumerate(tensor.dequantize(outputs[tensor.name]).reshape(-1, len(names))):
+        best = [f"{printable(names[label])} ({logits[label]:.3g})" for label in np.argsort(-logits, kind="stable")[:3]]
+        image = "class" if tensor.shape[0] == 1 else f"class of image {number}"
+        lines.append(f"{image}: {best[0]}" + (f", then {', '.join(best[1:])}" if best[1:] else ""))
+    return lines
+
+
+def printable(name: object) -> str:
+    """Return a name without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in str(name))
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -13,9 +13,9 @@ from tests.sw.runtime.test_accelerator import EXPECTED, IMAGE
 from typer.testing import CliRunner
 
 from crisp import run
-from crisp.arch import Program
+from crisp.arch import Layout, Program, TensorDescriptor
 from crisp.cli import app
-from crisp.run import RunError, RunOptions, read_inputs, run_file
+from crisp.run import RunError, RunOptions, name_classes, read_inputs, run_file
 from crisp.runtime import Accelerator
 from crisp_sim.machine import MemoryModel
 
@@ -119,6 +119,59 @@ def test_wrong_input(tmp_path: Path, array: object, message: str) -> None:
         path.write_bytes(array)
     with pytest.raises(RunError, match=f"^{re.escape(f'{path}: {message}')}"):
         read_inputs(PROGRAM, [str(path)], 1)
+
+
+def test_the_input_is_called_so_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 2, 2, 1), np.int8))
+    with pytest.raises(RunError) as caught:
+        read_inputs(make_program(inputs=(tensor("input"),)), [str(tmp_path / "x.npy")], 1)
+    message = "the input must have shape (1, 5, 7, 6) (N, H, W, C), not (1, 2, 2, 1); transpose it"
+    assert str(caught.value) == f"{tmp_path / 'x.npy'}: {message}"
+
+
+def test_pixels_are_normalised_where_the_program_says_how(tmp_path: Path) -> None:
+    pixels = np.arange(210, dtype=np.uint8).reshape(1, 5, 7, 6)
+    np.save(tmp_path / "x.npy", pixels)
+    files = [str(tmp_path / "x.npy")]
+    with pytest.raises(RunError, match=r"input image must be int8, or real numbers that are quantized, not uint8; convert it$"):
+        read_inputs(PROGRAM, files, 1)
+    known = {"mean": [100, 101, 102, 103, 104, 105], "deviation": [2]}
+    values = (pixels - np.arange(100.0, 106)) / 2
+    inputs = read_inputs(make_program(info={"normalization": known}), files, 1)
+    assert (inputs["image"] == np.clip(np.rint(values / 0.5) + 3, -128, 127)).all()
+    for wrong in ({"mean": [1]}, {"mean": [1, 2], "deviation": [1]}, {"mean": "x", "deviation": [1]}, 3):
+        with pytest.raises(RunError, match=r"x\.npy: pixels must be normalised as the program says, but it says .*; give real numbers$"):
+            read_inputs(make_program(info={"normalization": wrong}), files, 1)
+    np.save(tmp_path / "x.npy", pixels.astype(np.int64))
+    with pytest.raises(RunError, match="must be int8, or real numbers that are quantized, or uint8 pixels, not int64; convert it"):
+        read_inputs(make_program(info={"normalization": known}), files, 1)
+
+
+def logits(batch: int, classes: int) -> TensorDescriptor:
+    return tensor("logits", shape=(batch, 1, 1, classes), layout=Layout.ROWS, stride=16, scale=0.5, zero_point=1)
+
+
+@pytest.mark.parametrize(
+    ("output", "names", "values", "lines"),
+    [
+        (logits(1, 4), ["a", "b [x]", "c", "d"], [[3, 9, -5, 9]], ["class: b [x] (4), then d (4), a (1)"]),
+        (logits(1, 2), ["a", "b"], [[3, 1]], ["class: a (1), then b (0)"]),
+        (logits(1, 1), ["a"], [[3]], ["class: a (1)"]),
+        (
+            logits(2, 2),
+            ["a", "\x1b[31m"],
+            [[3, 1], [1, 3]],
+            ["class of image 0: a (1), then ?[31m (0)", "class of image 1: ?[31m (1), then a (0)"],
+        ),
+        (logits(1, 3), ["a", "b"], [[3, 1, 2]], []),
+        (logits(1, 2), None, [[3, 1]], []),
+        (logits(1, 2), {"a": 1, "b": 2}, [[3, 1]], []),
+        (tensor("logits"), list("abcdef"), np.zeros(210), []),
+    ],
+)
+def test_classes_that_win(output: TensorDescriptor, names: object, values: object, lines: list[str]) -> None:
+    program = make_program(outputs=(output,), info={"classes": names})
+    assert name_classes(program, {"logits": np.array(values, np.int8).reshape(output.shape)}) == lines
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ window's begin. All windows are filled up to multiples of {ALIGNMENT} bytes.
 | `scratch_bytes` | bytes of window SCRATCH |
 | `layers` | `name`, `operation`, `macs` of the dense layer, `predicted_cycles` of every layer |
 | `command_layers` | for each command the number of the layer that it serves; empty where that is not known |
-| `info` | anything else, such as seeds |
+| `info` | anything else, such as seeds; where known `classes`, the output channels' names, and `normalization` of pixels |
 
 A tensor is int8, N x H x W x C, and stands for real values `scale` x (integer - `zero_point`). It has `name`, `shape`, `scale`,
 `zero_point`, `layout`, `group_size` (M), `stride`, `offset`, its first byte in the window, and `interleave`. A program computes all N
