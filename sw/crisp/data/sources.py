@@ -13,7 +13,7 @@ from .fetch import DEBIAN_FOLDER, FETCH_FOLDER, fetch_debian_package, fetch_orig
 from .folder import load_folder
 from .mnist_subset import load_mnist_subset
 
-__all__ = ["FETCH_FOLDER", "NAMES", "load_dataset"]
+__all__ = ["DEFAULT_DATA", "FETCH_FOLDER", "NAMES", "VARIABLE", "load_dataset"]
 
 #: Environment variable that names the folder with the data.
 VARIABLE = "CRISP_DATA"
@@ -21,6 +21,8 @@ VARIABLE = "CRISP_DATA"
 INSTALLED = Path("/") / DEBIAN_FOLDER
 
 FASHION_MNIST = "fashion-mnist"
+#: Names of the data sets that `load_dataset` may find without a name, unless the variable names another place.
+DEFAULT_DATA = ("Fashion-MNIST", "MNIST subset")
 #: Data sets that have a name: what the archives and the folders of those that cannot be fetched are called.
 NAMES: dict[str, tuple[str, ...]] = {
     FASHION_MNIST: (),

@@ -2,9 +2,8 @@
 
 import dataclasses
 import enum
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +14,8 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images, load_dataset
-from crisp.models import Head, load_checkpoint, logits, open_model
-from crisp.models.checkpoint import read_tensors
-from crisp.models.user import make_model
-from crisp.models.weights import is_safetensors
-from crisp.progress import Report, draw_progress
-from crisp.prune.pruned import PrunedModel
-from crisp.prune.storage import load_pruned
+from crisp.models import logits
+from crisp.progress import Report, draw_progress, print_plain
 
 from .aware import AwareOptions, RangeTraining, finetune_quantized
 from .errors import QuantizeError
@@ -29,8 +23,8 @@ from .export import export_onnx
 from .judge import answers
 from .network import to_network
 from .nodes import QuantizedModel
+from .opened import open_checkpoint
 from .quantize import QuantizeOptions, quantize
-from .trace import trace
 
 __all__ = ["QuantizeFileOptions", "aware_options", "choose", "quantize_file"]
 
@@ -137,31 +131,32 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     """
     torch.set_num_threads(1)
     check_output(options.output)
-    opened = open_checkpoint(options)  # before any data is fetched
-    model, pruned = opened.model, opened.pruned
+    opened = open_checkpoint(options.checkpoint, options.model, options.arguments)  # before any data is fetched
+    if dataset is None and not options.data:
+        opened.check_default()
     dataset = dataset or load_dataset(options.data or None, tell=console.print)
-    outputs = check_data(opened, dataset, options)
+    classes = opened.check_data(dataset, labelled=options.judge > 0 or options.aware is not None or not options.data)
+    model, pruned = opened.model, opened.pruned
     training, test = dataset.training_and_validation()[0], dataset.test
     block = group = None
     patterns: Mapping[str, Pattern] = {}
-    classes = dataset.classes
     if pruned is not None:
         patterns, block, group = pruned.patterns, pruned.options.block, pruned.options.group
         training, test = (pruned.options.head.select(images, pruned.classes) for images in (training, test))
-        if pruned.options.head is Head.REDUCED:
-            classes = tuple(dataset.classes[label] for label in pruned.classes)
     order = np.random.default_rng(options.seed).permutation(len(training))
     calibration = training.take(order[: options.images]).inputs()
     with draw_progress(console) as progress:
         quantized = make_int8(model, training, calibration, patterns, options, progress)
         verdict = tell(model, quantized, test.take(some(len(test), options)), progress) if options.judge else ""
-    names = [printable(name) for name in classes] if len(classes) == outputs else []
-    data = export_onnx(quantized, block=block, group=group, classes=names, normalization=dataset.normalization)
+    data = export_onnx(quantized, block=block, group=group, classes=classes, normalization=dataset.normalization)
     temporary = options.output.with_name(f".{options.output.name}.part")
     temporary.write_bytes(data)
     temporary.replace(options.output)
     pattern = "dense" if block is None else f"pruned in blocks of {block}, M = {group}"
-    console.print(f"{options.output}: {len(quantized.nodes)} operations, {len(data):,} bytes, {pattern}")
+    told = (
+        f"{len(quantized.nodes)} operations, {len(data):,} bytes, {pattern}; calibrated with {len(calibration):,} images of {dataset.name}"
+    )
+    print_plain(console, f"{options.output}: {told}")
     if verdict:
         console.print(verdict)
 
@@ -176,83 +171,6 @@ def check_output(path: Path) -> None:
         raise QuantizeError(f"{path}: output must be in a folder that can be made, but {error.strerror}; name another") from error
     if not os.access(path.parent, os.W_OK):
         raise QuantizeError(f"{path}: output must be in a folder that can be written, but {path.parent} cannot; name another")
-
-
-@dataclasses.dataclass(frozen=True)
-class Opened:
-    """A checkpoint that has been read.
-
-    Parameters
-    ----------
-    model : Module
-        Network.
-    metadata : mapping
-        What the file says.
-    pruned : PrunedModel, optional
-        Its patterns and classes, where it is pruned.
-    """
-
-    model: nn.Module
-    metadata: Mapping[str, str]
-    pruned: PrunedModel | None = None
-
-    @property
-    def data(self) -> str:
-        """Name of the data set that the network was trained or pruned on; empty where that is not known."""
-        said = self.metadata.get("data", "")
-        return said if self.pruned is not None else said.rpartition(", ")[0]  # `crisp train` adds how many images
-
-    def fits(self, dataset: Dataset) -> bool:
-        """Tell whether ``dataset`` has the name and the classes that the file names."""
-        if self.pruned is None:
-            return dataset.name == self.data and json.dumps(dataset.classes) == self.metadata.get("classes")
-        names = [dataset.classes[label] if label < len(dataset.classes) else "" for label in self.pruned.classes]
-        return dataset.name == self.data and tuple(names) == (self.pruned.class_names or tuple(names))
-
-
-def open_checkpoint(options: QuantizeFileOptions) -> Opened:
-    """Return the network of the checkpoint, and what the file says of it."""
-    path = options.checkpoint
-    if path.is_file() and not is_safetensors(path):
-        if not options.model:
-            raise QuantizeError(f"{path}: must say what network it is of, but is no safetensors file; name its function with --model")
-        return Opened(open_model(options.model, weights=path, arguments=options.arguments), {})
-    metadata = read_tensors(path)[1]
-    if "history" in metadata:  # only pruned networks have one
-        pruned = load_pruned(path, make_model(options.model, options.arguments) if options.model else None)
-        return Opened(pruned.model, metadata, pruned)
-    if options.model:
-        return Opened(open_model(options.model, weights=path, arguments=options.arguments), metadata)
-    return Opened(load_checkpoint(path)[0], metadata)
-
-
-def check_data(opened: Opened, dataset: Dataset, options: QuantizeFileOptions) -> int:
-    """Return the number of the network's outputs; raise unless the data set is what the file and that number say it is for."""
-    if opened.data and not opened.fits(dataset):
-        found = f"{dataset.name}, whose classes are {listed(dataset.classes)}"
-        classes = "" if opened.pruned is None else f" ({listed(opened.pruned.class_names)})"
-        raise QuantizeError(
-            f"{options.checkpoint}: data must be what the network was trained on, {opened.data}{classes}, not {found}; "
-            f"name it, --data {opened.data}, or where it lies"
-        )
-    image = torch.from_numpy(dataset.train.take(slice(1)).inputs())
-    outputs, labelled = trace(opened.model, image).run(image).shape[1], options.judge or options.aware is not None or not options.data
-    if opened.pruned is None and labelled and outputs != len(dataset.classes):
-        raise QuantizeError(
-            f"{options.checkpoint}: the network must have an output for each of the {len(dataset.classes)} classes of {dataset.name}, "
-            f"not {outputs}; name the data that it was trained on, --data"
-        )
-    return outputs
-
-
-def printable(name: str) -> str:
-    """Return a class's name, which may be a folder's, without what is no text."""
-    return "".join(character if character.isprintable() else "?" for character in name)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few of ``names``, for a message."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def make_int8(

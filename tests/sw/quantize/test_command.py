@@ -11,13 +11,14 @@ import onnx
 import pytest
 import torch
 from rich.console import Console
-from tests.sw.small import striped_dataset
+from tests.sw.small import CHECKPOINT, striped_dataset
 from typer.testing import CliRunner
 
 from crisp.arch import Config, CrispError
 from crisp.cli import app
 from crisp.compile import import_onnx
 from crisp.data.normalization import IMAGENET
+from crisp.data.sources import VARIABLE
 from crisp.models import resnet20, save_checkpoint
 from crisp.prune import PruneOptions, prune
 from crisp.prune.storage import load_pruned, save_pruned
@@ -34,7 +35,11 @@ def checkpoints(tmp_path_factory):
     torch.manual_seed(0)
     known = {"architecture": "resnet20", "num_classes": "4"}
     save_checkpoint(folder / "dense.safetensors", resnet20(num_classes=4), known)
-    trained = {"data": "stripes, 220 training images", "classes": json.dumps(DATA.classes)}
+    trained = {
+        "data": "stripes, 220 training images",
+        "classes": json.dumps(DATA.classes),
+        "command": "crisp train --data 'my stripes.npz'",
+    }
     save_checkpoint(folder / "trained.safetensors", resnet20(num_classes=4), {**known, **trained})
     options = PruneOptions(iterations=1, iteration_images=0, final_images=32, saliency_images=16, batch=16)
     save_pruned(folder / "pruned.safetensors", prune(resnet20(num_classes=4), DATA, [0, 2, 3], options))
@@ -109,16 +114,20 @@ CLASSES = "classes are stripe 0, stripe 1, stripe 2, stripe 3"
             "pruned",
             renamed(name="Fashion-MNIST"),
             "data must be what the network was trained on, stripes (stripe 0, stripe 2, stripe 3), not Fashion-MNIST, "
-            f"whose {CLASSES}; name it, --data stripes, or where it lies",
+            f"whose {CLASSES}; name it with --data",
         ),
         (
             "pruned",
             renamed(classes=tuple("abcdef")),
             "data must be what the network was trained on, stripes (stripe 0, stripe 2, stripe 3), not stripes, "
-            "whose classes are a, b, c, d, e, ...; name it, --data stripes, or where it lies",
+            "whose classes are a, b, c, d, e, ...; name it with --data",
         ),
         ("pruned", renamed(classes=("stripe 0", "stripe 1", "stripe 2")), "data must be what the network was trained on, stripes"),
-        ("trained", renamed(name="other"), f"data must be what the network was trained on, stripes, not other, whose {CLASSES}; name it"),
+        (
+            "trained",
+            renamed(name="other"),
+            f"data must be what the network was trained on, stripes, not other, whose {CLASSES}; name it with --data 'my stripes.npz'",
+        ),
         (
             "trained",
             renamed(classes=tuple("abcd")),
@@ -177,15 +186,30 @@ def test_checkpoint_and_output_come_before_data(checkpoints, tmp_path, monkeypat
         pytest.fail("data was loaded")
 
     monkeypatch.setattr("crisp.quantize.command.load_dataset", fetch)
+    monkeypatch.delenv(VARIABLE, raising=False)
     torch.save({"a": torch.zeros(2)}, checkpoints / "net.pth")
     (checkpoints / "file").write_text("")
     for name, output, message in (
         ("absent.safetensors", "a.onnx", "absent.safetensors: must be a file, but there is none; train a network with `crisp train`"),
+        ("pruned.safetensors", "a.onnx", "stripes (stripe 0, stripe 2, stripe 3), not what is found without a name; name it with --data"),
         ("net.pth", "a.onnx", "net.pth: must say what network it is of, but is no safetensors file; name its function with --model"),
         ("dense.safetensors", "", "output must be a file, but is a folder; name a file in it, such as "),
         ("dense.safetensors", "file/a.onnx", "file/a.onnx: output must be in a folder that can be made, but File exists; name another"),
     ):
         assert message in refusal(checkpoints, name, checkpoints / output, data=None)
+
+
+def test_checkpoint_for_what_is_found_without_a_name(tmp_path, monkeypatch):
+    class Loaded(Exception):
+        """Data were asked for."""
+
+    def fetch(*arguments, **options):
+        raise Loaded
+
+    monkeypatch.setattr("crisp.quantize.command.load_dataset", fetch)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(Loaded):
+        quantize_file(QuantizeFileOptions(checkpoint=CHECKPOINT, output=tmp_path / "a.onnx"), Console(quiet=True))
 
 
 def test_file_of_any_name(checkpoints, tmp_path):
@@ -201,12 +225,13 @@ def test_file_of_any_name(checkpoints, tmp_path):
 
 def test_command_line(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr("crisp.quantize.command.load_dataset", lambda *arguments, **options: DATA)
+    monkeypatch.setenv(VARIABLE, "stripes")
     target = tmp_path / "net.onnx"
     arguments = ["quantize", str(checkpoints / "pruned.safetensors"), "-o", str(target), "--images", "20", "--judge", "10"]
     options = ["--method", "mse", "--weight-range", "mse", "--bias-correction", "--aware", "70", "--aware-ranges", "average"]
     result = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "pruned in blocks of 16, M = 4" in result.output
+    assert "pruned in blocks of 16, M = 4; calibrated with 20 images of stripes\n" in result.output
     assert len(import_onnx(target, Config()).products) == 22
     for option, value, message in (
         ("--method", "max", "method must be one of min-max, percentile, mse, not 'max'"),
