@@ -3,11 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
-__all__ = ["FUNCTIONS", "IDENTITY", "NO_CLAMP", "RELU", "RELU6", "Clamp"]
+__all__ = ["CURVES", "FUNCTIONS", "IDENTITY", "LIMITS", "NO_CLAMP", "RELU", "RELU6", "Clamp"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,4 +44,19 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": functional.gelu,
     "hardsigmoid": functional.hardsigmoid,
     "hardswish": functional.hardswish,
+}
+
+#: Limits by what torch calls them.
+LIMITS: dict[Any, Clamp] = {
+    **dict.fromkeys((nn.ReLU, functional.relu, torch.relu, "relu"), RELU),
+    **dict.fromkeys((nn.ReLU6, functional.relu6), RELU6),
+}
+
+#: Names of curves by what torch calls them.
+CURVES: dict[Any, str] = {
+    **dict.fromkeys((nn.Sigmoid, functional.sigmoid, torch.sigmoid, "sigmoid"), "sigmoid"),
+    **dict.fromkeys((nn.Tanh, functional.tanh, torch.tanh, "tanh"), "tanh"),
+    **dict.fromkeys((nn.SiLU, functional.silu), "silu"),
+    **dict.fromkeys((nn.Hardsigmoid, functional.hardsigmoid), "hardsigmoid"),
+    **dict.fromkeys((nn.Hardswish, functional.hardswish), "hardswish"),
 }

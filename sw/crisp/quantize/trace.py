@@ -13,7 +13,7 @@ from torch.nn import functional
 from crisp.golden.convolution import Convolution, Window
 from crisp.models.evaluate import evaluating
 
-from .activations import IDENTITY, RELU, RELU6, Clamp
+from .activations import CURVES, IDENTITY, LIMITS, Clamp
 from .errors import QuantizeError
 from .fold import fold, has_statistics
 from .follow import Followed, check_image, compare, follow
@@ -144,27 +144,16 @@ class Translator:
             **dict.fromkeys((nn.Softmax, functional.softmax, torch.softmax, "softmax"), self.softmax),
             **dict.fromkeys((nn.LogSoftmax, functional.log_softmax, torch.log_softmax, "log_softmax"), self.log_softmax),
         }
-        limits: dict[Any, Clamp] = {
-            **dict.fromkeys((nn.ReLU, functional.relu, torch.relu, "relu"), RELU),
-            **dict.fromkeys((nn.ReLU6, functional.relu6), RELU6),
-        }
-        curves: dict[Any, str] = {
-            **dict.fromkeys((nn.Sigmoid, functional.sigmoid, torch.sigmoid, "sigmoid"), "sigmoid"),
-            **dict.fromkeys((nn.Tanh, functional.tanh, torch.tanh, "tanh"), "tanh"),
-            **dict.fromkeys((nn.SiLU, functional.silu), "silu"),
-            **dict.fromkeys((nn.Hardsigmoid, functional.hardsigmoid), "hardsigmoid"),
-            **dict.fromkeys((nn.Hardswish, functional.hardswish), "hardswish"),
-        }
         module = self.modules[str(node.target)] if node.op == "call_module" else None
         kind = node.target if module is None else type(module)
-        if isinstance(module, nn.Hardtanh) and kind not in limits:
+        if isinstance(module, nn.Hardtanh) and kind not in LIMITS:
             return lambda node: self.clamp(node, Clamp(module.min_val, module.max_val))
         if isinstance(module, nn.GELU) and module.approximate == "none":
             return lambda node: self.curve(node, "gelu")
-        if kind in limits:
-            return lambda node: self.clamp(node, limits[kind])
-        if kind in curves:
-            return lambda node: self.curve(node, curves[kind])
+        if kind in LIMITS:
+            return lambda node: self.clamp(node, LIMITS[kind])
+        if kind in CURVES:
+            return lambda node: self.curve(node, CURVES[kind])
         return by_kind.get(kind)
 
     def options(self, node: fx.Node, *names: str) -> dict[str, Any]:
