@@ -175,7 +175,7 @@ def test_command_shares_its_work(tmp_path):
     words += ["--data", str(tmp_path / "data.npz"), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
     texts = finish(start(["-m", "crisp", *words], free_port()))
     assert [code for _, code in texts] == [0, 0], texts
-    assert "next, crisp quantize" in texts[0][0]
+    assert "two.safetensors: next,\n    crisp quantize" in texts[0][0]
     assert texts[1][0] == ""
     one = PruneFileOptions(
         model=str(tmp_path / "trained.safetensors"),
