@@ -54,7 +54,10 @@ def follow(model: nn.Module, image: torch.Tensor) -> Followed:
     try:
         followed = Followed(symbolic_trace(model))
     except Exception as error:  # tracing runs the model's own code
-        raise QuantizeError(f"model must be traceable by torch.fx, but is not: {error}") from error
+        raise QuantizeError(
+            f"model must be traceable by torch.fx, but is not: {first_line(error)}; "
+            f"take out of forward what asks for values or sizes of tensors, such as if and assert"
+        ) from error
     try:
         followed.run(image.clone())  # which the model may change
     except Exception as error:  # shapes that do not fit show only when the model runs
