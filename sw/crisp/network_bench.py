@@ -187,7 +187,7 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
     """
     spec = NETWORKS[case.network]
     if spec.architecture == "resnet20":
-        clothes = load_dataset()
+        clothes = load_dataset("fashion-mnist")
         pictures = np.concatenate([clothes.train.take(slice(CALIBRATION_IMAGES)).pixels(), clothes.test.take(slice(case.batch)).pixels()])
         scaled = normalize(pictures)
     else:

@@ -1,6 +1,10 @@
-"""Where images come from: what a name or a path means, and the first of several places that has Fashion-MNIST."""
+"""Where images come from: what a name or a path means, and the first of several places that has Fashion-MNIST.
+
+What is asked for by name or path is never replaced by something else. Only where nothing is named may another data set stand in.
+"""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +13,7 @@ from .cifar import find_layouts, load_cifar
 from .dataset import Dataset
 from .errors import DownloadError, MissingDataError
 from .fashion_mnist import FILES, load_fashion_mnist, missing_files
-from .fetch import DEBIAN_FOLDER, FETCH_FOLDER, fetch_debian_package, fetch_original
+from .fetch import DEBIAN_FOLDER, DEBIAN_PACKAGE, FETCH_FOLDER, NAME_A_FOLDER, fetch_debian_package, fetch_original
 from .folder import load_folder
 from .mnist_subset import load_mnist_subset
 
@@ -30,7 +34,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     "cifar-100": ("cifar-100-binary.tar.gz", "cifar-100-binary", "cifar-100-python.tar.gz", "cifar-100-python"),
 }
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
+GET_FASHION_MNIST = f"install Debian's package {DEBIAN_PACKAGE}, or {NAME_A_FOLDER}"
 WHAT = "Fashion-MNIST's four files, CIFAR's archive or folder, train/ and val/ with a folder of pictures for each class, or a .npz file"
+
+
+def say(text: str) -> None:
+    """Print a line where it does not mix with results."""
+    print(text, file=sys.stderr)
 
 
 def load_dataset(
@@ -40,20 +50,20 @@ def load_dataset(
     channels: int = 3,
     labels: str = "fine",
     fetch_folder: Path = FETCH_FOLDER,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Callable[[str], None] = say,
 ) -> Dataset:
     """Load a data set by its name or from where it lies; what it is is seen from what is there.
 
-    Without a name or path, Fashion-MNIST or what can be had in its place. In this order: the place that ``CRISP_DATA`` names; Debian's
-    installed package; what was fetched before; Debian's package, fetched without root; the authors' files; 5,000 digits of MNIST, with a
-    notice in the data set.
+    Without a name or path, it is what lies where ``CRISP_DATA`` says; where that is not set, Fashion-MNIST or what can be had in its place.
+    In this order: Debian's installed package; what was fetched before; Debian's package, fetched without root; the authors' files; 5,000
+    digits of MNIST, which ``tell`` is told and the data set's notice says.
 
     Parameters
     ----------
     name_or_path : str or Path, optional
         One of `NAMES`, or a folder or file: Fashion-MNIST's four files, CIFAR-10 or CIFAR-100 as `load_cifar` takes them, a folder of
-        pictures as `load_folder` does, a ``.npz`` file as `load_arrays` does. When a path is given, or ``CRISP_DATA`` is set, no other
-        place is tried.
+        pictures as `load_folder` does, a ``.npz`` file as `load_arrays` does. A path is the only place that is tried. A name is looked for
+        where ``CRISP_DATA`` says, then in the usual places; nothing else stands in for it.
     size, channels : int
         Of a folder of pictures: pixels a side and channels of what a network sees.
     labels : str
@@ -61,7 +71,7 @@ def load_dataset(
     fetch_folder : Path
         Where fetched files go, and archives are looked for.
     tell : callable
-        Called with a line of text for everything that takes time or does not work.
+        Called with a line of text for everything that takes time or does not work, or stands in; by default they are printed.
 
     Raises
     ------
@@ -73,13 +83,17 @@ def load_dataset(
         named = [Path(variable)] if variable else []
         if name_or_path != FASHION_MNIST:
             return load_cifar(find_named(str(name_or_path), [*named, fetch_folder]), labels)
-        found = next((folder for folder in named if not missing_files(folder)), None)
-        return load_fashion_mnist(found) if found else find_fashion_mnist(fetch_folder, tell)
+        return find_fashion_mnist([*named, INSTALLED], fetch_folder, tell)
     if name_or_path:
         return load_path(Path(name_or_path), size, channels, labels)
     if variable:
         return load_path(Path(variable), size, channels, labels)
-    return find_fashion_mnist(fetch_folder, tell)
+    try:
+        return find_fashion_mnist([INSTALLED], fetch_folder, tell)
+    except MissingDataError:
+        dataset = load_mnist_subset(fetch_folder)
+    tell(dataset.notice)
+    return dataset
 
 
 def load_path(path: Path, size: int, channels: int, labels: str) -> Dataset:
@@ -115,11 +129,18 @@ def find_named(name: str, folders: list[Path]) -> Path:
     raise MissingDataError(folders[-1], rule=rule, value="without it", remedy=remedy)
 
 
-def find_fashion_mnist(fetch_folder: Path, tell: Callable[[str], None]) -> Dataset:
-    """Load Fashion-MNIST from the first place that has it, or what stands in for it."""
-    if not missing_files(INSTALLED):
-        return load_fashion_mnist(INSTALLED)
-    target = fetch_folder / FASHION_MNIST
+def find_fashion_mnist(folders: list[Path], fetch_folder: Path, tell: Callable[[str], None]) -> Dataset:
+    """Load Fashion-MNIST from the first of ``folders`` that has it, else from where it is fetched to.
+
+    Raises
+    ------
+    MissingDataError
+        When none has it and it cannot be fetched; it says what was tried.
+    """
+    target, failures = fetch_folder / FASHION_MNIST, []
+    for folder in folders:
+        if not missing_files(folder):
+            return load_fashion_mnist(folder)
     for fetch in (fetch_debian_package, fetch_original):
         if missing_files(target):
             tell(f"fetching Fashion-MNIST to {target}")
@@ -127,8 +148,8 @@ def find_fashion_mnist(fetch_folder: Path, tell: Callable[[str], None]) -> Datas
                 fetch(target)
             except DownloadError as error:
                 tell(f"did not work: {error}")
+                failures.append(f"{error.file}: {error.rule}, not {error.value}")
     if not missing_files(target):
         return load_fashion_mnist(target)
-    dataset = load_mnist_subset(fetch_folder)
-    tell(dataset.notice)
-    return dataset
+    value = f"absent from {', '.join(map(str, [*folders, target]))} (fetching: {'; '.join(failures)})"
+    raise MissingDataError(FASHION_MNIST, rule="its four files must be found or fetched", value=value, remedy=GET_FASHION_MNIST)

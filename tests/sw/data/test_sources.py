@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from crisp.data import DownloadError, MissingDataError, load_dataset, sources
+from crisp.data import Dataset, DownloadError, MissingDataError, Split, load_dataset, sources
 from crisp.data.fashion_mnist import FILES
 
 
@@ -38,6 +39,36 @@ def test_fashion_mnist_by_name_is_never_something_else(places, monkeypatch):
     fill(places / "installed")
     monkeypatch.setenv(sources.VARIABLE, str(places / "cifar-10-batches-bin"))
     assert load_dataset("fashion-mnist") == places / "installed"
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_named_data_set_that_cannot_be_had_is_an_error_that_says_what_was_tried(places, monkeypatch, variable):
+    monkeypatch.setattr(sources, "load_mnist_subset", lambda folder: pytest.fail("digits stand in for a data set that was named"))
+    looked = [places / "installed", places / "fashion-mnist"]
+    if variable:
+        monkeypatch.setenv(sources.VARIABLE, str(places / "mine"))
+        looked.insert(0, places / "mine")
+    with pytest.raises(MissingDataError) as caught:
+        load_dataset("fashion-mnist", fetch_folder=places, tell=lambda text: None)
+    assert str(caught.value) == (
+        f"fashion-mnist: its four files must be found or fetched, not absent from {', '.join(map(str, looked))} "
+        "(fetching: place: must be reachable, not down; place: must be reachable, not down); install Debian's package "
+        "dataset-fashion-mnist, or download Fashion-MNIST by other means and name its folder with --data or CRISP_DATA"
+    )
+
+
+def test_stand_in_is_told_where_nobody_listens(places, monkeypatch, capsys):
+    digits = Dataset("MNIST subset", "made", ("0",), Split(np.zeros((1, 2, 2), np.uint8), np.zeros(1, np.int64)), None, "other data")
+    monkeypatch.setattr(sources, "load_mnist_subset", lambda folder: digits)
+    assert load_dataset(fetch_folder=places) is digits
+    assert capsys.readouterr().err.splitlines()[-1] == "other data"
+
+
+def test_folder_of_the_variable_is_the_only_place_without_a_name(places, monkeypatch):
+    fill(places / "installed")
+    monkeypatch.setenv(sources.VARIABLE, str(places / "mine"))
+    with pytest.raises(MissingDataError, match=r"must hold a data set: .*, not absent; name another place"):
+        load_dataset(fetch_folder=places)
 
 
 def test_named_folder_without_data_is_an_error(tmp_path):
