@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,15 @@ __all__ = ["load_data", "load_network"]
 PART_SEED = 0
 
 
-def load_data(choice: DataChoice) -> Dataset:
-    """Load the images of an experiment.
+def load_data(choice: DataChoice, tell: Callable[[str], None] = lambda text: None) -> Dataset:
+    """Load the images of an experiment; ``tell`` is told what takes time, does not work, or stands in where no source is named.
 
     Raises
     ------
     DataError
         When they are absent or damaged.
     """
-    dataset = load_dataset(choice.source or None, size=choice.size, channels=choice.channels, labels=choice.labels)
+    dataset = load_dataset(choice.source or None, size=choice.size, channels=choice.channels, labels=choice.labels, tell=tell)
     return dataclasses.replace(dataset, train=part(dataset.train, choice.train_images), test=part(dataset.test, choice.test_images))
 
 

@@ -97,7 +97,7 @@ def run_experiment(options: ExperimentOptions, console: Console, *, dataset: Dat
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that this one starts
     experiment = load_experiment(options.file)
-    loaded = dataset or load_data(experiment.data)
+    loaded = dataset or load_data(experiment.data, console.print)
     runs = expand(experiment, loaded)
     chosen = filter_runs(runs, options.only)
     state = State(options.folder / experiment.name, [] if options.known is None else read_records(options.known))

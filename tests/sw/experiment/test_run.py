@@ -70,6 +70,14 @@ def test_every_method_at_one_level(monkeypatch, folder):
     assert sum(kept[1]) < sum(kept[0])
 
 
+def test_images_that_stand_in_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("crisp.experiment.base.load_dataset", lambda source, *, tell, **options: tell(f"{source}: digits instead") or DATA)
+    monkeypatch.setattr(command, "load_experiment", lambda path: small())
+    console = Console(file=io.StringIO(), width=200)
+    run_experiment(ExperimentOptions(file=PATH, folder=tmp_path, listed=True), console)
+    assert console.file.getvalue().startswith("None: digits instead\n")
+
+
 def test_equal_cycles(monkeypatch, folder):
     experiment = grid("block", "channel", "hybrid", cycles=[0.5])
     records, _ = run(monkeypatch, folder, experiment, only=["method=block", "method=hybrid", "method=channel"])
