@@ -72,7 +72,7 @@ class Dataset:
     train, test : Images
         Images to learn from, and images to judge by.
     notice : str
-        What the user must know when this is a stand-in for what was asked; else empty.
+        What the user must know: that this stands in for other data, or what of it was left out; else empty.
     validation : Images, optional
         Images to choose settings by, where the data set has some besides; else they are held out of ``train``.
     """

@@ -1,6 +1,7 @@
 """Folders of pictures, as ImageNet is unpacked: ``train/<class>/<picture>`` and ``val/<class>/<picture>``."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from .picture_files import PictureFiles
 
 __all__ = ["NAME_FILES", "SUFFIXES", "load_folder", "read_names"]
 
-#: Ends of the names of pictures; other files are passed over.
-SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+#: Ends of the names of pictures; other files are left out, and that is told.
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+#: Kinds of files left out that are told.
+MAX_KINDS = 5
 #: Files beside ``train`` that may name the classes.
 NAME_FILES = ("classes.txt", "LOC_synset_mapping.txt")
 MAX_NAMES_BYTES = 1 << 24
@@ -34,7 +37,8 @@ def load_folder(
     """Load a folder of pictures; only names are read, pictures when they are used.
 
     Classes are the folders of ``train`` in alphabetical order. Test images are those of ``test``; where there is only ``val``, those of
-    ``val``, and validation images are held out of the training images.
+    ``val``, and validation images are held out of the training images. Files that are no pictures are left out, which the data set's notice
+    tells; those whose names begin with a dot are not spoken of.
 
     Parameters
     ----------
@@ -73,16 +77,18 @@ def load_folder(
     folders = class_folders(path / "train")
     normalization = normalization or (IMAGENET if channels == 3 else GREY)
     workers = workers or min(8, os.cpu_count() or 1)
-    splits = {}
+    splits, left_out = {}, Counter[str]()
     for part in parts:
-        files, labels = list_pictures(path / part, folders)
+        files, labels = list_pictures(path / part, folders, left_out)
         splits[part] = PictureFiles(path / part, files, labels, size, channels, normalization, workers)
     names = names or next((path / name for name in NAME_FILES if (path / name).is_file()), None)
     named = read_names(names, folders) if names else {folder: folder for folder in folders}
     classes = distinct([named[folder] for folder in folders], folders)
     test = splits["test"] if "test" in splits else splits["val"]
     validation = splits["val"] if {"val", "test"} <= splits.keys() else None
-    return Dataset(path.resolve().name, str(path), classes, splits["train"], test, validation=validation)
+    rule = f"since they are none of the pictures that are read ({', '.join(SUFFIXES)})"
+    notice = f"{path}: {left_out.total()} entries are left out, {rule}: {describe(left_out)}" if left_out else ""
+    return Dataset(path.resolve().name, str(path), classes, splits["train"], test, notice, validation)
 
 
 def class_folders(path: Path) -> list[str]:
@@ -95,8 +101,8 @@ def class_folders(path: Path) -> list[str]:
     return folders
 
 
-def list_pictures(path: Path, folders: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the names of all pictures below ``path``, bytes [N], and their labels, int64 [N].
+def list_pictures(path: Path, folders: Sequence[str], left_out: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the names of all pictures below ``path``, bytes [N], and their labels, int64 [N]; count kinds of others in ``left_out``.
 
     Raises
     ------
@@ -115,13 +121,27 @@ def list_pictures(path: Path, folders: Sequence[str]) -> tuple[np.ndarray, np.nd
         if folder not in present:
             raise MissingDataError(path, rule="must hold a folder for each class of train", value=f"without {folder}", remedy="add it")
         with os.scandir(path / folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."))
+            seen = [(entry.name, kind_of(entry)) for entry in entries if not entry.name.startswith(".")]
+        names = sorted(name for name, kind in seen if kind in SUFFIXES)
+        others = Counter(kind for _, kind in seen if kind not in SUFFIXES)
         if not names:
-            rule = f"must hold pictures ({', '.join(SUFFIXES)})"
-            raise MissingDataError(path / folder, rule=rule, value="without one", remedy="add some, or delete the class everywhere")
+            rule, value = f"must hold pictures ({', '.join(SUFFIXES)})", f"only {describe(others)}" if others else "without one"
+            raise MissingDataError(path / folder, rule=rule, value=value, remedy="add some, or delete the class everywhere")
+        left_out.update(others)
         files.append(np.array([os.fsencode(f"{folder}/{name}") for name in names]))
         counts.append(len(names))
     return np.concatenate(files), np.repeat(np.arange(len(folders)), counts)
+
+
+def kind_of(entry: os.DirEntry[str]) -> str:
+    """Return the end of a file's name, in lower case, or what there is in its place."""
+    return "folder" if entry.is_dir() else os.path.splitext(entry.name)[1].lower() or "no end"
+
+
+def describe(kinds: Counter[str]) -> str:
+    """Return kinds of files in words, the most frequent first."""
+    listed = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{kind} ({count})" for kind, count in listed[:MAX_KINDS]) + (", ..." if len(listed) > MAX_KINDS else "")
 
 
 def read_names(path: Path, folders: Sequence[str]) -> dict[str, str]:

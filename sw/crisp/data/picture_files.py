@@ -21,6 +21,11 @@ __all__ = ["MAX_PICTURE_PIXELS", "PictureFiles", "read_picture"]
 #: A picture that is larger is refused before it is decoded. ImageNet's largest has 50 million pixels.
 MAX_PICTURE_PIXELS = 1 << 26
 
+#: Formats whose pixels of 16 bits Pillow may give as whole numbers of 32.
+SIXTEEN_BITS = ("PNG", "PPM")
+#: Tags of TIFF: bits of a pixel, and what 0 is.
+BITS, PHOTOMETRIC = 258, 262
+
 
 @dataclasses.dataclass(frozen=True)
 class PictureFiles(Images):
@@ -96,14 +101,14 @@ class PictureFiles(Images):
 
 
 def read_picture(path: Path, channels: int = 3) -> Image.Image:
-    """Return a picture, grey (``L``) or coloured (``RGB``).
+    """Return a picture, grey (``L``) or coloured (``RGB``), 8 bits a channel, to which 16 are scaled. Of several frames it is the first.
 
     Raises
     ------
     MissingDataError
         When there is no such file.
     DamagedDataError
-        When it is no picture, is cut off, or has more than `MAX_PICTURE_PIXELS`.
+        When it is no picture, is cut off, has more than `MAX_PICTURE_PIXELS`, or pixels of which nobody knows what is white.
     """
     remedy = "get the picture again, or delete it"
     try:
@@ -111,7 +116,7 @@ def read_picture(path: Path, channels: int = 3) -> Image.Image:
             if picture.width * picture.height > MAX_PICTURE_PIXELS:
                 value = f"{picture.width} x {picture.height}"
                 raise DamagedDataError(path, rule=f"must have at most {MAX_PICTURE_PIXELS} pixels", value=value, remedy=remedy)
-            return picture.convert("RGB" if channels == 3 else "L")
+            return to_eight_bits(path, picture).convert("RGB" if channels == 3 else "L")
     except FileNotFoundError as error:
         raise MissingDataError(path, rule="must be a file", value="absent", remedy="load the folder again") from error
     except (
@@ -125,3 +130,28 @@ def read_picture(path: Path, channels: int = 3) -> Image.Image:
         Image.DecompressionBombWarning,
     ) as error:
         raise DamagedDataError(path, rule="must be a picture", value=f"damaged ({error})", remedy=remedy) from error
+
+
+def to_eight_bits(path: Path, picture: Image.Image) -> Image.Image:
+    """Return a picture with channels of 8 bits.
+
+    Raises
+    ------
+    DamagedDataError
+        When they have neither 8 nor 16 bits, or 0 for white.
+    """
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    tags = getattr(picture, "tag_v2", {})
+    bits = tags.get(BITS, (16,))[0]
+    if picture.mode == "F":
+        value = "real numbers"
+    elif picture.mode == "I" and picture.format not in SIXTEEN_BITS:
+        value = "signed or 32-bit whole numbers"
+    elif bits != 16:
+        value = f"{bits} bits"
+    elif tags.get(PHOTOMETRIC) == 0:
+        value = "16 bits with 0 for white"
+    else:
+        return Image.fromarray(((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    raise DamagedDataError(path, rule="pixels must have 8 or 16 bits, 0 for black", value=value, remedy="convert the picture to 8 bits")

@@ -71,7 +71,7 @@ def load_dataset(
     fetch_folder : Path
         Where fetched files go, and archives are looked for.
     tell : callable
-        Called with a line of text for everything that takes time or does not work, or stands in; by default they are printed.
+        Called with a line of text for everything that takes time, does not work, stands in, or is left out; by default it is printed.
 
     Raises
     ------
@@ -85,9 +85,9 @@ def load_dataset(
             return load_cifar(find_named(str(name_or_path), [*named, fetch_folder]), labels)
         return find_fashion_mnist([*named, INSTALLED], fetch_folder, tell)
     if name_or_path:
-        return load_path(Path(name_or_path), size, channels, labels)
+        return load_path(Path(name_or_path), size, channels, labels, tell)
     if variable:
-        return load_path(Path(variable), size, channels, labels)
+        return load_path(Path(variable), size, channels, labels, tell)
     try:
         return find_fashion_mnist([INSTALLED], fetch_folder, tell)
     except MissingDataError:
@@ -96,7 +96,7 @@ def load_dataset(
     return dataset
 
 
-def load_path(path: Path, size: int, channels: int, labels: str) -> Dataset:
+def load_path(path: Path, size: int, channels: int, labels: str, tell: Callable[[str], None]) -> Dataset:
     """Load the data set that lies at ``path``.
 
     Raises
@@ -113,7 +113,10 @@ def load_path(path: Path, size: int, channels: int, labels: str) -> Dataset:
     if find_layouts(path):
         return load_cifar(path, labels)
     if (path / "train").is_dir():
-        return load_folder(path, size=size, channels=channels)
+        dataset = load_folder(path, size=size, channels=channels)
+        if dataset.notice:
+            tell(dataset.notice)
+        return dataset
     value = "something else" if path.exists() else "absent"
     raise MissingDataError(path, rule=f"must hold a data set: {WHAT}", value=value, remedy="name another place")
 

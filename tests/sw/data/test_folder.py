@@ -1,5 +1,6 @@
 import hashlib
 import os
+import struct
 import threading
 
 import numpy as np
@@ -139,7 +140,14 @@ def remove(folder):
         (
             lambda root: remove(root / "train" / "n02"),
             MissingDataError,
-            "/train/n02: must hold pictures (.jpeg, .jpg, .png, .bmp, .webp), not without one; add some, or delete the class everywhere",
+            "/train/n02: must hold pictures (.jpeg, .jpg, .png, .bmp, .webp, .tif, .tiff, .ppm, .pgm, .gif), not without one; "
+            "add some, or delete the class everywhere",
+        ),
+        (
+            lambda root: (remove(root / "train" / "n02") / "images").mkdir(),
+            MissingDataError,
+            "/train/n02: must hold pictures (.jpeg, .jpg, .png, .bmp, .webp, .tif, .tiff, .ppm, .pgm, .gif), not only folder (1); "
+            "add some, or delete the class everywhere",
         ),
         (
             lambda root: (root / "val" / "n09").mkdir(),
@@ -168,6 +176,67 @@ def test_options_that_cannot_be(root, options, message):
     with pytest.raises(DataError) as caught:
         load_folder(root, **options)
     assert str(caught.value) == f"{root}: {message}"
+
+
+RAMP = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+SCALED = {
+    "sixteen.png": RAMP.astype(np.uint16),
+    "sixteen.tif": RAMP.astype(np.uint16),
+    "sixteen.pgm": RAMP.astype(np.uint16),
+    "eight.gif": (RAMP / 257).astype(np.uint8),
+    "eight.ppm": np.repeat((RAMP / 257).astype(np.uint8)[..., None], 3, axis=2),
+    "eight.tiff": np.repeat((RAMP / 257).astype(np.uint8)[..., None], 3, axis=2),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "pixels"), SCALED.items())
+def test_black_to_white_is_0_to_255_in_all_formats(tmp_path, name, pixels, channels):
+    Image.fromarray(pixels).save(tmp_path / name)
+    read = np.asarray(picture_files.read_picture(tmp_path / name, channels))
+    assert read.shape == ((64, 64, 3) if channels == 3 else (64, 64))
+    assert (read.min(), read.max()) == (0, 255)
+    assert np.abs(read.reshape(64, 64, -1) - RAMP[..., None] / 257).max() <= 1
+
+
+def twelve_bits(path):
+    """Write a picture of twelve bits a pixel, which Pillow can only read: two pixels in three bytes."""
+    entries = [(256, 4, 2), (257, 4, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, 3)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 12) + b"\xff\xff\xff\0" + directory + bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("write", "value"),
+    [
+        (lambda path: Image.fromarray(RAMP.astype(np.int32)).save(path), "signed or 32-bit whole numbers"),
+        (lambda path: Image.fromarray(RAMP.astype(np.float32)).save(path), "real numbers"),
+        (lambda path: Image.fromarray(RAMP.astype(np.uint16)).save(path, tiffinfo={262: 0}), "16 bits with 0 for white"),
+        (twelve_bits, "12 bits"),
+    ],
+)
+def test_pictures_whose_white_nobody_knows(tmp_path, write, value):
+    path = tmp_path / "a.tif"
+    write(path)
+    with pytest.raises(DamagedDataError) as caught:
+        picture_files.read_picture(path)
+    assert str(caught.value) == f"{path}: pixels must have 8 or 16 bits, 0 for black, not {value}; convert the picture to 8 bits"
+
+
+def test_files_that_are_left_out_are_told(root):
+    assert load_folder(root).notice == ""
+    for name in ("train/n01/a.heic", "train/n03/b.heic", "val/n02/Thumbs.db", "train/n01/README", "train/n01/.hidden"):
+        (root / name).touch()
+    (root / "val" / "n01" / "more.png").mkdir()
+    told = []
+    data = load_dataset(root, size=16, tell=told.append)
+    assert [len(data.train), len(data.test)] == [12, 5]
+    assert told == [data.notice]
+    assert data.notice == (
+        f"{root}: 5 entries are left out, since they are none of the pictures that are read "
+        "(.jpeg, .jpg, .png, .bmp, .webp, .tif, .tiff, .ppm, .pgm, .gif): .heic (2), .db (1), folder (1), no end (1)"
+    )
+    assert data.select((0, 2)).notice == data.notice
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "absent", "large"])

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -117,12 +119,12 @@ LOADERS = {
 @pytest.mark.parametrize(("file", "loader"), LOADERS.items())
 def test_what_is_there_says_what_it_is(tmp_path, monkeypatch, file, loader):
     for name in set(LOADERS.values()):
-        monkeypatch.setattr(sources, name, lambda path, *rest, name=name, **options: (name, path))
+        monkeypatch.setattr(sources, name, lambda path, *rest, name=name, **options: SimpleNamespace(made=(name, path), notice=""))
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     place = path if path.parent == tmp_path else tmp_path / file.split("/")[0]
-    assert load_dataset(place) == (loader, place)
+    assert load_dataset(place).made == (loader, place)
 
 
 def test_named_archive_is_found_or_its_address_told(places, monkeypatch):
