@@ -172,8 +172,10 @@ def read_names(path: Path, layout: Layout, labels: str, content: Mapping[str, by
         lines = content[f"{layout.folder}/{file}"].split(b"\n")
     names = [(line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line)).strip() for line in lines]
     names = [name for name in names if name]
-    if len(set(names)) != count or len(names) != count:
-        raise DamagedDataError(source, rule=f"must name {count} classes", value=len(set(names)), remedy=GET_AGAIN)
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise DamagedDataError(source, rule="must name each class once", value=f"{repeated} twice", remedy=GET_AGAIN)
+    if len(names) != count:
+        raise DamagedDataError(source, rule=f"must name {count} classes", value=len(names), remedy=GET_AGAIN)
     return tuple(names)
 
 

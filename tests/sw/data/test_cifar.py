@@ -73,7 +73,14 @@ def change(kind, name, edit):
             ": every class must have images, not 1 classes without",
         ),
         (change(KINDS[0], "batches.meta.txt", lambda body: body[9:]), ":batches.meta.txt: must name 10 classes, not 9"),
-        (change(KINDS[2], "fine_label_names.txt", lambda body: body * 2), ":fine_label_names.txt: must name 100 classes, not 100"),
+        (
+            change(KINDS[2], "fine_label_names.txt", lambda body: body.replace(f"{HUNDRED[3]}\n".encode(), f"{HUNDRED[7]}\n".encode())),
+            f":fine_label_names.txt: must name each class once, not {HUNDRED[7]} twice",
+        ),
+        (
+            change(KINDS[2], "fine_label_names.txt", lambda body: body * 2),
+            f":fine_label_names.txt: must name each class once, not {HUNDRED[0]} twice",
+        ),
         (change(KINDS[1], "batches.meta", lambda body: b"\x80\x02}q\x00."), ":batches.meta: must name 10 classes, not 0"),
     ],
 )
