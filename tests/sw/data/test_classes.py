@@ -1,3 +1,6 @@
+import dataclasses
+
+import numpy as np
 import pytest
 from tests.sw.small import striped_dataset
 
@@ -9,6 +12,52 @@ NAMES = "0 to 3: stripe 0, stripe 1, stripe 2, stripe 3"
 def test_by_name_and_number():
     assert choose_classes(["Stripe 2", 0, "3"], striped_dataset()) == (2, 0, 3)
     assert choose_classes([1], striped_dataset()) == (1,)
+
+
+#: Folders of numbers, in alphabetical order: what is called 10 has the label 1.
+NUMBERED = dataclasses.replace(striped_dataset(), classes=("1", "10", "2", "name:x"))
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [
+        (0, 0),
+        (1, 1),
+        (np.int64(2), 2),
+        ("2", 2),  # both its name and its number
+        ("10", 1),
+        ("0", 0),
+        ("3", 3),
+        ("name:2", 2),
+        ("name:10", 1),
+        ("NAME: 1", 0),
+        ("name:name:x", 3),
+        ("label:1", 1),
+        (" label:3 ", 3),
+    ],
+)
+def test_numbers_are_labels_and_words_are_names_first(word, label):
+    assert choose_classes([word], NUMBERED) == (label,)
+
+
+def test_names_that_differ_in_capitals_are_told_apart():
+    data = dataclasses.replace(striped_dataset(), classes=("cat", "Cat", "dog", "COW"))
+    assert choose_classes(["Cat", "cat", "cow"], data) == (1, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("1", "a class must be named clearly, not '1', which is the name of label 0 and the label of '10'; write name:1 or label:1"),
+        ("name:5", "classes must be numbers or names, not 'name:5'; it has 1, 10, 2, name:x"),
+        ("label:a", "classes must be numbers or names, not 'label:a'; it has 1, 10, 2, name:x"),
+        ("label:4", "user classes must be labels of the data set, not [4]; choose among 0 to 3: 1, 10, 2, name:x"),
+    ],
+)
+def test_words_that_name_no_class_or_two(word, message):
+    with pytest.raises(DataError) as caught:
+        choose_classes([word], NUMBERED)
+    assert str(caught.value) == f"stripes: {message}"
 
 
 def test_drawn_by_seed_from_one_to_all():
