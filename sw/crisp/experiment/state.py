@@ -8,6 +8,7 @@ from typing import Any
 from crisp.prune import PruneOptions
 from crisp.report import write_json
 
+from .errors import ExperimentError
 from .grid import Run
 from .locks import holder
 from .records import Record
@@ -49,11 +50,22 @@ class State:
         return None
 
     def stored(self, run: Run) -> dict[str, Any] | None:
-        """Return the record that the folder has of a run, whether it counts or not."""
+        """Return the record that the folder has of a run, whether it counts or not.
+
+        Raises
+        ------
+        ExperimentError
+            When the file is damaged.
+        """
+        path = self.record_path(run)
         try:
-            record: dict[str, Any] = json.loads(self.record_path(run).read_text())
+            record = json.loads(path.read_text())
         except FileNotFoundError:
             return None
+        except ValueError:  # neither JSON nor text
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("options"), dict):
+            raise ExperimentError(f"{path}: must be the record of a run, not something damaged; delete it, and the run is done again")
         return record
 
     def write(self, run: Run, record: dict[str, Any]) -> None:

@@ -70,6 +70,17 @@ def test_every_method_at_one_level(monkeypatch, folder):
     assert sum(kept[1]) < sum(kept[0])
 
 
+@pytest.mark.parametrize("text", ['{"key": 1', "\xff", "[]", '{"options": []}'])
+def test_record_of_a_run_that_is_none(tmp_path, text):
+    state, run = State(tmp_path), expand(small(), DATA)[0]
+    path = state.record_path(run)
+    path.parent.mkdir()
+    path.write_text(text, "latin-1")
+    with pytest.raises(ExperimentError) as caught:
+        state.read(run)
+    assert str(caught.value) == f"{path}: must be the record of a run, not something damaged; delete it, and the run is done again"
+
+
 def test_images_that_stand_in_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr("crisp.experiment.base.load_dataset", lambda source, *, tell, **options: tell(f"{source}: digits instead") or DATA)
     monkeypatch.setattr(command, "load_experiment", lambda path: small())
