@@ -51,7 +51,7 @@ def read_experiment(table: Mapping[str, Any], path: Path) -> Experiment:
     name = fields.take("name", str, None, lambda text: text.replace("-", "").replace("_", "").isalnum(), "letters, digits, - and _")
     config = fields.take("config", str, "default")
     try:
-        Config.load(config)
+        machine = Config.load(config)
     except ConfigError as error:
         raise ExperimentError(f"{path}: {error}") from error
     networks = {key: read_network(key, each) for key, each in fields.take_tables("networks").items()}
@@ -75,7 +75,12 @@ def read_experiment(table: Mapping[str, Any], path: Path) -> Experiment:
     for grid in experiment.grids:
         axes = itertools.product(grid.networks, (*grid.methods, DENSE.name), grid.patterns or (None,), grid.blocks or (None,))
         for network, method, pattern, block in axes:
-            experiment.prune_options(network, method, pattern, block, grid.seeds[0])
+            group = experiment.prune_options(network, method, pattern, block, grid.seeds[0]).group
+            if group != machine.group_size:
+                raise ExperimentError(
+                    f"{path}: {method} for {network}: M must be that of the machine {config!r}, {machine.group_size}, not {group}; "
+                    f"choose another pattern, group or config"
+                )
     return experiment
 
 

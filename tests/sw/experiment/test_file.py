@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
-from tests.sw.experiment.small import small
+from tests.sw.experiment.small import PATH, small, table
 
 from crisp.experiment import METHODS, ExperimentError, load_experiment
+from crisp.experiment.file import read_experiment
 from crisp.experiment.levels import Level, LevelKind
 from crisp.prune import PruneOptions, Ranking, Saliency
 
@@ -69,12 +70,30 @@ def test_levels_become_goals():
         ("grid.0.sparsities", None, "grid 1 must have one of sparsities, cycles, cycles_of_sparsity, since crisp prunes to a level"),
         ("grid.0.patterns", ["2/4"], "grid 1: patterns must be a list, each N:M, such as 2:4, not '2/4'"),
         ("grid.0.patterns", ["5:4"], "crisp for net: n must be from 1 to group = 4, not 5"),
+        (
+            "grid.0.patterns",
+            ["2:4", "2:8"],
+            r"small.toml: crisp for net: M must be that of the machine 'default', 4, not 8; choose another pattern, group or config",
+        ),
+        ("options.group", 8, r"small.toml: crisp for net: M must be that of the machine 'default', 4, not 8"),
+        ("networks.net.options", {"group": 16}, r"small.toml: crisp for net: M must be that of the machine 'default', 4, not 16"),
         ("grid.0.blocks", [8], "grid 1: blocks must be a list, each 16, 32 or 64, not 8"),
     ],
 )
 def test_what_is_wrong_is_told(path, value, message):
     with pytest.raises(ExperimentError, match=message):
         small(path, value)
+
+
+def test_patterns_of_another_machine(tmp_path):
+    path = tmp_path / "eight.toml"
+    path.write_text("group_size = 8\n")
+    changed = table("grid.0.patterns", ["2:8"])
+    changed |= {"config": str(path), "options": {**changed["options"], "group": 8}}
+    assert read_experiment(changed, PATH).grids[0].patterns == ((2, 8),)
+    changed["options"]["group"] = 4
+    with pytest.raises(ExperimentError, match=rf"dense for net: M must be that of the machine '{path}', 8, not 4"):
+        read_experiment(changed, PATH)
 
 
 def test_files_that_cannot_be_read(tmp_path):
