@@ -24,6 +24,7 @@ from crisp.prune import PruneOptions, prune
 from crisp.quantize import quantize, to_network
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints/resnet20-fashion-mnist.safetensors"
+CALIBRATION_IMAGES = 512
 
 
 def main() -> None:
@@ -44,12 +45,13 @@ def run(data: Dataset, checkpoint: Path, classes: list[int], options: PruneOptio
     """Prune the network in ``checkpoint`` for ``classes`` and return it in integers, packed for ``config``."""
     model, metadata = load_checkpoint(checkpoint)
     dense = select_classes(model, classes)
-    training, test = data.train.select(classes), data.test.select(classes)
+    training, test = data.training_and_validation()[0].select(classes), data.test.select(classes)
     print(f"{data.name}: {', '.join(data.classes[label] for label in classes)}; {metadata['architecture']}")
 
     with draw_progress() as report:
         pruned = prune(model, data, classes, options, report)
-    calibration = training.take(slice(512)).inputs()
+    drawn = np.random.default_rng(options.seed).permutation(len(training))[:CALIBRATION_IMAGES]  # folders come class by class
+    calibration = training.take(drawn).inputs()
     quantized_dense = quantize(dense, calibration, name="dense")
     quantized_pruned = quantize(pruned.model, calibration, name="pruned")
     networks = {

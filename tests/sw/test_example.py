@@ -16,6 +16,7 @@ from crisp.compile.command import CompileOptions, compile_file
 from crisp.data import Dataset
 from crisp.models import resnet20, save_checkpoint
 from crisp.prune import PruneOptions
+from crisp.quantize import quantize
 from crisp.quantize.command import QuantizeFileOptions, quantize_file
 
 
@@ -91,3 +92,23 @@ def test_images_of_a_data_set_get_the_names_of_their_classes(journey, form):
         assert f"class: stripe {image.labels[0]} (" in result.output
     random = CliRunner().invoke(app, ["run", str(folder / "net.crisp"), "--backend", "golden"])
     assert "stripe" not in random.output
+
+
+def test_example_calibrates_on_all_classes(tmp_path, monkeypatch):
+    example = load_example("prune_quantize_compile")
+    save_checkpoint(tmp_path / "net.safetensors", resnet20(num_classes=4), {"architecture": "resnet20", "num_classes": "4"})
+    images = striped_split(120, 4, 28, 0)
+    by_class = images.take(np.argsort(images.labels, kind="stable"))  # as folders of pictures are
+    data = Dataset("stripes", "made", ("a", "b", "c", "d"), by_class, striped_split(24, 4, 28, 1))
+    seen = []
+    monkeypatch.setattr(example, "CALIBRATION_IMAGES", 24, raising=False)
+    monkeypatch.setattr(
+        example, "quantize", lambda model, calibration, name: seen.append(calibration) or quantize(model, calibration, name=name)
+    )
+    options = PruneOptions(iterations=1, iteration_images=0, final_images=16, saliency_images=16, batch=16)
+    example.run(data, tmp_path / "net.safetensors", [0, 2, 3], options, Config())
+    assert np.array_equal(*seen)
+    places = {image.tobytes(): int(label) for image, label in zip(by_class.inputs(), by_class.labels, strict=True)}
+    calibrated = [places[image.tobytes()] for image in seen[0]]
+    assert len(calibrated) == 24
+    assert {calibrated.count(label) > 3 for label in (0, 2, 3)} == {True}
