@@ -194,20 +194,23 @@ def train(
     data: Data = "",
     architecture: Annotated[str, typer.Option(help="Network: see the list that a wrong name prints.")] = "resnet20",
     width: Annotated[float, typer.Option(help="Factor of its channels.")] = 1.0,
+    batch: Annotated[int | None, typer.Option(help="Images of a step; default is 128, and fewer where there are not a thousand.")] = None,
 ) -> None:
     """Train a network, by default the one that the demonstration prunes. Interrupted, it goes on where it stopped."""
     import torch
 
     from crisp.data import load_dataset
     from crisp.progress import draw_progress
-    from crisp.train import TrainOptions
+    from crisp.train import TrainOptions, fitting_batch
     from crisp.train import train as run
 
     torch.set_num_threads(1)
     console = Console()
     dataset = load_dataset(data or None, tell=console.print)
-    options = TrainOptions(epochs=epochs, seed=seed, architecture=architecture, width=width)
+    chosen_batch = fitting_batch(len(dataset.training_and_validation()[0])) if batch is None else batch
+    options = TrainOptions(epochs=epochs, seed=seed, architecture=architecture, width=width, batch=chosen_batch)
     chosen = "" if (architecture, width) == ("resnet20", 1) else f" --architecture {architecture} --width {width:g}"
+    chosen += "" if batch is None else f" --batch {batch}"
     command = f"crisp train --epochs {epochs} --seed {seed}{chosen}"
     name = f"{architecture}{'' if width == 1 else f'-x{width:g}'}-{dataset.name.lower().replace(' ', '-')}"
     path = output or Path("checkpoints") / f"{name}.safetensors"

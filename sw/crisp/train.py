@@ -20,7 +20,7 @@ from crisp.data import Dataset
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, channels_last, save_checkpoint
 from crisp.progress import Report, silent
 
-__all__ = ["TrainError", "TrainOptions", "train"]
+__all__ = ["TrainError", "TrainOptions", "fitting_batch", "train"]
 
 
 class TrainError(CrispError):
@@ -73,6 +73,15 @@ class TrainOptions:
             raise TrainError(f"limit must be 0 for all images, or their number, not {self.limit}")
         if self.architecture not in ARCHITECTURES:
             raise TrainError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+
+
+#: Steps that an epoch has at least, where nobody says how large a batch is.
+LEAST_STEPS = 8
+
+
+def fitting_batch(images: int) -> int:
+    """Return the images of a step where nobody says it: as many as by default, fewer where an epoch would have less than eight steps."""
+    return min(TrainOptions.batch, max(2, images // LEAST_STEPS))
 
 
 @dataclasses.dataclass
@@ -130,7 +139,7 @@ def train(
     if options.limit:
         training = training.take(np.random.default_rng(options.seed).permutation(len(training))[: options.limit])
     if len(training) < options.batch:
-        raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}")
+        raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}; choose a smaller one")
     steps = len(training) // options.batch
     height, width, channels = dataset.shape
     if height != width:

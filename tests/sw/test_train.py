@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from tests.sw.small import striped_dataset
+from typer.testing import CliRunner
 
 from crisp import train as module
+from crisp.cli import app
 from crisp.models import ARCHITECTURES, ModelSpec, load_checkpoint
-from crisp.train import TrainError, TrainOptions, train
+from crisp.train import TrainError, TrainOptions, fitting_batch, train
 
 OPTIONS = TrainOptions(epochs=2, batch=20, learning_rate=0.05, seed=3)
 
@@ -76,8 +78,24 @@ def test_wrong_options(options, message):
 
 
 def test_more_images_a_batch_than_there_are(tmp_path):
-    with pytest.raises(TrainError, match="batch must be at most the 8 training images, not 20"):
+    with pytest.raises(TrainError, match="batch must be at most the 8 training images, not 20; choose a smaller one"):
         train(striped_dataset(), tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, limit=8))
+
+
+@pytest.mark.parametrize(("images", "batch"), [(1, 2), (2, 2), (92, 11), (1023, 127), (1024, 128), (55_000, 128)])
+def test_few_images_make_small_batches(images, batch):
+    assert fitting_batch(images) == batch
+
+
+@pytest.mark.parametrize(("options", "batch", "said"), [([], 11, ""), (["--batch", "40"], 40, " --batch 40")])
+def test_command_trains_on_few_images(tmp_path, monkeypatch, options, batch, said):
+    monkeypatch.setattr("crisp.data.load_dataset", lambda *arguments, **options: striped_dataset(100, side=8))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["train", "--output", "a.safetensors", "--epochs", "1", *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    metadata = load_checkpoint(tmp_path / "a.safetensors")[1]
+    assert json.loads(metadata["options"])["batch"] == batch
+    assert metadata["command"] == f"crisp train --epochs 1 --seed 1{said}"
 
 
 def test_network_fits_the_images(tmp_path):

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Iterator, Mapping
+from typing import Self
 
 import numpy as np
 import torch
@@ -89,6 +90,12 @@ class AwareOptions:
         if not 0 <= self.range_decay < 1:
             raise QuantizeError(f"range_decay must be at least 0 and below 1, not {self.range_decay}")
 
+    def fit(self, images: int) -> Self:
+        """Return settings for so many training images: where they are fewer than a batch, they are one, in steps for as many as before."""
+        if not 0 < images < self.batch:
+            return self
+        return dataclasses.replace(self, batch=images, steps=-(-self.steps * self.batch // images))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AwareModel:
@@ -147,7 +154,7 @@ def finetune_quantized(
     """
     options, quantization, patterns = options or AwareOptions(), quantization or QuantizeOptions(), patterns or {}
     if len(images) < options.batch:
-        raise QuantizeError(f"batch must be at most the {len(images)} training images, not {options.batch}")
+        raise QuantizeError(f"batch must be at most the {len(images)} training images, not {options.batch}; choose a smaller one")
     trained = copy.deepcopy(model).eval()
     order = np.random.default_rng(options.seed).permutation(len(images))
     calibration = images.take(order[: options.calibration_images]).inputs()

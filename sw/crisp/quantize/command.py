@@ -75,7 +75,7 @@ class QuantizeFileOptions:
     quantization : QuantizeOptions
         How.
     aware : AwareOptions, optional
-        How it is trained for int8 before; none leaves it as it is.
+        How it is trained for int8 before, in smaller batches where images are few; none leaves it as it is.
     judge : int
         Test images of the network's classes that it is judged by, before and after; 0 does not judge.
     data : str
@@ -184,7 +184,8 @@ def make_int8(
     """Quantize a model, trained for it where that is asked for."""
     ranges = None
     if options.aware is not None:
-        result = finetune_quantized(model, training, options.aware, quantization=options.quantization, patterns=patterns, progress=progress)
+        aware = options.aware.fit(len(training))
+        result = finetune_quantized(model, training, aware, quantization=options.quantization, patterns=patterns, progress=progress)
         model, ranges = result.model, result.ranges
     return quantize(model, calibration, options.quantization, ranges=ranges, name=options.checkpoint.stem, progress=progress)
 

@@ -1,5 +1,6 @@
 """`crisp quantize` with its options, on a checkpoint of random weights, dense and pruned."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -245,6 +246,24 @@ def test_command_line(checkpoints, tmp_path, monkeypatch):
         with pytest.raises(QuantizeError) as caught:
             CliRunner().invoke(app, [*arguments, option, value], catch_exceptions=False)
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("images", "steps"), [(30, 2), (1000, 26)])
+def test_training_for_int8_on_fewer_images_than_a_batch(checkpoints, tmp_path, images, steps):
+    few = dataclasses.replace(DATA, train=DATA.train.take(slice(40)), validation=DATA.test)
+    aware, seen = aware_options(images, "learnt", 0.001, 1), []
+    settings = QuantizeFileOptions(checkpoint=checkpoints / "dense.safetensors", output=tmp_path / "a.onnx", images=20, aware=aware)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crisp.quantize.command.draw_progress", lambda console: contextlib.nullcontext(lambda *step: seen.append(step)))
+        quantize_file(settings, Console(quiet=True), dataset=few)
+    assert [step[1:3] for step in seen if step[0] == "train for int8"] == [(step, steps) for step in range(1, steps + 1)]
+
+
+def test_settings_of_training_fit_the_images():
+    options = AwareOptions(steps=10, batch=64)
+    assert options.fit(64) is options.fit(0) is options
+    assert options.fit(63) == AwareOptions(steps=11, batch=63)
+    assert options.fit(1) == AwareOptions(steps=640, batch=1)
 
 
 def test_images_of_training_are_steps():
