@@ -24,6 +24,8 @@ TRAINING = ("train", "prune", "experiment")
 TABLE_WIDTH = 140
 
 Data = Annotated[str, typer.Option(help="Data set: its name, folder, archive or .npz file; default looks in the usual places.")]
+Size = Annotated[int | None, typer.Option(help="Pixels a side that a folder's pictures get; default is the checkpoint's, else 224.")]
+Channels = Annotated[int | None, typer.Option(help="Channels that they get: 1, grey, or 3; default is the checkpoint's, else 3.")]
 Seed = Annotated[int, typer.Option(help="Source of everything random.")]
 
 
@@ -35,6 +37,8 @@ def demo(
     sparsity: Annotated[float, typer.Option(help="Share of weights that becomes zero.")] = 0.9,
     seed: Seed = 1,
     data: Data = "",
+    size: Size = None,
+    channels: Channels = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Trained network.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the record and the chart.")] = Path("build/demo"),
 ) -> None:
@@ -48,6 +52,8 @@ def demo(
         sparsity=sparsity,
         seed=seed,
         data=data,
+        size=size,
+        channels=channels,
         checkpoint=checkpoint or CHECKPOINT,
         output=output,
     )
@@ -73,6 +79,8 @@ def prune_model(
     width: Annotated[float, typer.Option(help="Factor of an architecture's channels.")] = 1.0,
     state: Annotated[Path | None, typer.Option(help="File that an interrupted run goes on from; default is beside the output.")] = None,
     data: Data = "",
+    size: Size = None,
+    channels: Channels = None,
     seed: Annotated[int | None, typer.Option(help="Source of everything random.")] = None,
 ) -> None:
     """Prune a network for a few classes. Interrupted, it goes on where it stopped; torchrun shares it among processes."""
@@ -89,6 +97,8 @@ def prune_model(
         arguments=read_arguments(arguments),
         width=width,
         data=data,
+        size=size,
+        channels=channels,
         state=state,
         command="crisp " + shlex.join(sys.argv[1:]),
     )
@@ -111,6 +121,8 @@ def quantize_model(
     model: Annotated[str, typer.Option(help="module:function that makes the network, where it is your own.")] = "",
     arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",
     data: Data = "",
+    size: Size = None,
+    channels: Channels = None,
     seed: Seed = 1,
 ) -> None:
     """Quantize a network to int8 and export it as ONNX with QuantizeLinear and DequantizeLinear."""
@@ -131,6 +143,8 @@ def quantize_model(
         aware=aware_options(aware, aware_ranges, aware_rate, seed),
         judge=judge,
         data=data,
+        size=size,
+        channels=channels,
         seed=seed,
         model=model,
         arguments=read_arguments(arguments),
@@ -192,6 +206,8 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
     seed: Seed = 1,
     data: Data = "",
+    size: Size = None,
+    channels: Channels = None,
     architecture: Annotated[str, typer.Option(help="Network: see the list that a wrong name prints.")] = "resnet20",
     width: Annotated[float, typer.Option(help="Factor of its channels.")] = 1.0,
     batch: Annotated[int | None, typer.Option(help="Images of a step; default is 128, and fewer where there are not a thousand.")] = None,
@@ -200,18 +216,27 @@ def train(
     import torch
 
     from crisp.data import load_dataset
+    from crisp.models import image_shape
     from crisp.progress import draw_progress
     from crisp.train import TrainOptions, fitting_batch
     from crisp.train import train as run
 
     torch.set_num_threads(1)
     console = Console()
-    dataset = load_dataset(data or None, tell=console.print)
+    side, colours = image_shape({}, size, channels)
+    dataset = load_dataset(data or None, size=side, channels=colours, tell=console.print)
     chosen_batch = fitting_batch(len(dataset.training_and_validation()[0])) if batch is None else batch
     options = TrainOptions(epochs=epochs, seed=seed, architecture=architecture, width=width, batch=chosen_batch)
-    chosen = "" if (architecture, width) == ("resnet20", 1) else f" --architecture {architecture} --width {width:g}"
-    chosen += "" if batch is None else f" --batch {batch}"
-    command = f"crisp train --epochs {epochs} --seed {seed}{chosen}"
+    given = {
+        "architecture": (architecture, "resnet20"),
+        "width": (f"{width:g}", "1"),
+        "batch": (batch, None),
+        "size": (size, None),
+        "channels": (channels, None),
+        "data": (data, ""),
+    }
+    options_given = [f"--{name} {shlex.quote(str(value))}" for name, (value, default) in given.items() if value != default]
+    command = " ".join(["crisp train", f"--epochs {epochs}", f"--seed {seed}", *options_given])
     name = f"{architecture}{'' if width == 1 else f'-x{width:g}'}-{dataset.name.lower().replace(' ', '-')}"
     path = output or Path("checkpoints") / f"{name}.safetensors"
     with draw_progress(console) as progress:

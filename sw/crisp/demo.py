@@ -15,7 +15,7 @@ from crisp.comparison import CheckedRun, check_layers, compare_networks, run_ima
 from crisp.compile.compile import schedule_network
 from crisp.data import Dataset, draw_classes, load_dataset
 from crisp.golden.network import Network
-from crisp.models import accuracy, load_checkpoint, select_classes
+from crisp.models import accuracy, image_shape, load_checkpoint, select_classes
 from crisp.progress import Report, draw_progress
 from crisp.prune import PruneOptions, prune
 from crisp.quantize import judge, quantize, to_network
@@ -53,7 +53,9 @@ class DemoOptions:
     seed : int
         Source of everything random.
     data : str
-        Folder with the data; empty looks in the usual places.
+        Data set; empty looks in the usual places.
+    size, channels : int, optional
+        Of a folder of pictures: pixels a side and channels; see `crisp.models.image_shape`.
     checkpoint : Path
         Trained network.
     output : Path
@@ -66,6 +68,8 @@ class DemoOptions:
     sparsity: float = 0.9
     seed: int = 1
     data: str = ""
+    size: int | None = None
+    channels: int | None = None
     checkpoint: Path = CHECKPOINT
     output: Path = Path("build/demo")
 
@@ -153,7 +157,8 @@ def run_demo(
     torch.manual_seed(options.seed)
     config = Config.load(options.config)
     model, metadata = load_checkpoint(options.checkpoint)
-    dataset = dataset or load_dataset(options.data or None, tell=console.print)
+    size, channels = image_shape(metadata, options.size, options.channels)
+    dataset = dataset or load_dataset(options.data or None, size=size, channels=channels, tell=console.print)
     classes = choose_classes(options.classes, dataset, options.seed)
     names = [dataset.classes[label] for label in classes]
     console.print(

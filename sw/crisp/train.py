@@ -199,7 +199,7 @@ def start_run(options: TrainOptions, spec: ModelSpec, steps: int) -> Run:
 
 def describe(options: TrainOptions, dataset: Dataset) -> str:
     """Return what a saved state must agree with."""
-    return json.dumps({"data": dataset.name, "images": len(dataset.train), **dataclasses.asdict(options)})
+    return json.dumps({"data": dataset.name, "images": len(dataset.train), "shape": dataset.shape, **dataclasses.asdict(options)})
 
 
 def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:

@@ -130,6 +130,18 @@ def test_wrong_bit_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(app, ["demo"]).exit_code == 1
 
 
+@pytest.mark.parametrize(("asked", "shape"), [({}, (224, 1)), ({"size": 14, "channels": 3}, (14, 3))])
+def test_folder_of_pictures(monkeypatch: pytest.MonkeyPatch, checkpoint, asked, shape) -> None:
+    def stop(name, *, size, channels, tell):
+        assert (name, size, channels) == ("pets", *shape)
+        raise DataError(name, rule="must be", value="absent", remedy="stop")
+
+    monkeypatch.setattr("crisp.demo.load_dataset", stop)
+    arguments = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    result = CliRunner().invoke(app, ["demo", "--data", "pets", "--checkpoint", str(checkpoint), *arguments])
+    assert str(result.exception) == "pets: must be, not absent; stop"
+
+
 def test_classes_by_number_and_name(dataset: Dataset) -> None:
     assert choose_classes("3,0", dataset, 1) == (3, 0)
     assert choose_classes("Dress, top", dataset, 1) == (3, 0)

@@ -56,6 +56,8 @@ def test_state_of_another_run_is_refused(tmp_path):
     module.keep_run(state, run, OPTIONS, data)
     with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
         train(data, tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, seed=4), state=state)
+    with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
+        train(striped_dataset(side=16), tmp_path / "a.safetensors", OPTIONS, state=state)
     state.write_bytes(b"no state")
     with pytest.raises(TrainError, match="must be the state of a training run, not something damaged"):
         train(data, tmp_path / "a.safetensors", OPTIONS, state=state)

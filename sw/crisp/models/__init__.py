@@ -11,7 +11,7 @@ from .prunable import LayerReport, PruningReport, Verdict, examine_layers
 from .registry import ARCHITECTURES, Architecture, build
 from .resnet import ResNet, resnet18, resnet20, resnet50, resnet56
 from .source import open_model
-from .spec import ModelSpec
+from .spec import ModelSpec, image_shape
 from .user import make_model
 from .vgg import VGG, vgg16, vgg16_bn
 from .weights import load_model, load_weights
@@ -37,6 +37,7 @@ __all__ = [
     "efficientnet_lite0",
     "examine_layers",
     "find_head",
+    "image_shape",
     "load_checkpoint",
     "load_efficientnet_lite0",
     "load_model",

@@ -9,10 +9,12 @@ from torch import nn
 from .head import ModelError
 from .registry import ARCHITECTURES, build
 
-__all__ = ["ModelSpec"]
+__all__ = ["ModelSpec", "image_shape"]
 
 #: What a checkpoint that does not say them means; its channels are the architecture's own.
 DEFAULTS = {"input_size": "224", "width": "1.0"}
+#: Channels of pictures.
+COLOURS = 3
 #: Limits of the numbers in a checkpoint.
 MAX_CLASSES, MAX_SIZE = 100_000, 10_000
 
@@ -81,6 +83,28 @@ class ModelSpec:
             whole(metadata["in_channels"], "in_channels", 1, MAX_SIZE) if "in_channels" in metadata else None,
             factor,
         )
+
+
+def image_shape(metadata: Mapping[str, str], size: int | None = None, channels: int | None = None) -> tuple[int, int]:
+    """Return pixels a side and channels that pictures are made to, as `crisp.data.load_dataset` takes them.
+
+    Parameters
+    ----------
+    metadata : mapping
+        What a checkpoint says; nothing where there is none.
+    size, channels : int, optional
+        What is asked for; by default what the checkpoint's network is for, else 224 and 3.
+
+    Raises
+    ------
+    ModelError
+        When the metadata have a number that is none or out of its range.
+    """
+    known = ModelSpec.from_metadata(metadata).metadata() if metadata.get("architecture") in ARCHITECTURES else {}
+    return (
+        int(known.get("input_size", DEFAULTS["input_size"])) if size is None else size,
+        int(known.get("in_channels", COLOURS)) if channels is None else channels,
+    )
 
 
 def whole(text: str, name: str, least: int, most: int) -> int:

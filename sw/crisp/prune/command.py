@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
-from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, find_head, open_model
+from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, find_head, image_shape, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function
 from crisp.progress import Report, draw_progress, print_plain
@@ -55,6 +55,8 @@ class PruneFileOptions:
         Factor of an architecture's channels.
     data : str
         Data set; empty looks for Fashion-MNIST in the usual places.
+    size, channels : int, optional
+        Of a folder of pictures: pixels a side and channels; see `crisp.models.image_shape`.
     state : Path, optional
         File that keeps the state of the run; by default beside ``output``.
     command : str
@@ -70,6 +72,8 @@ class PruneFileOptions:
     arguments: Mapping[str, Any] | None = None
     width: float = 1.0
     data: str = ""
+    size: int | None = None
+    channels: int | None = None
     state: Path | None = None
     command: str = "crisp prune"
 
@@ -138,7 +142,7 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
     if not processes.is_first:
         console = Console(quiet=True)
         processes.send(None)  # the first one fetches what is not there yet
-    data = dataset or load_dataset(options.data or None, tell=console.print)
+    data = dataset or load_images(options, console)
     if processes.is_first:
         processes.send(None)
     least = settings.head.least_classes
@@ -164,6 +168,14 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
     if joined:
         leave_processes()
     return pruned
+
+
+def load_images(options: PruneFileOptions, console: Console) -> Dataset:
+    """Return the images that the options say; pictures are made to what a checkpoint's network is for."""
+    path = Path(options.model)
+    metadata = read_tensors(path)[1] if path.suffix == ".safetensors" and path.is_file() else {}
+    size, channels = image_shape(metadata, options.size, options.channels)
+    return load_dataset(options.data or None, size=size, channels=channels, tell=console.print)
 
 
 def find_network(options: PruneFileOptions, data: Dataset) -> tuple[nn.Module, ModelSpec | None]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images, load_dataset
-from crisp.models import logits
+from crisp.models import image_shape, logits
 from crisp.progress import Report, draw_progress, print_plain
 
 from .aware import AwareOptions, RangeTraining, finetune_quantized
@@ -79,7 +79,9 @@ class QuantizeFileOptions:
     judge : int
         Test images of the network's classes that it is judged by, before and after; 0 does not judge.
     data : str
-        Folder with the data; empty looks in the usual places.
+        Data set; empty looks in the usual places.
+    size, channels : int, optional
+        Of a folder of pictures: pixels a side and channels; see `crisp.models.image_shape`.
     seed : int
         Chooses the images.
     model : str
@@ -95,6 +97,8 @@ class QuantizeFileOptions:
     aware: AwareOptions | None = None
     judge: int = 0
     data: str = ""
+    size: int | None = None
+    channels: int | None = None
     seed: int = 1
     model: str = ""
     arguments: Mapping[str, Any] | None = None
@@ -134,7 +138,8 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     opened = open_checkpoint(options.checkpoint, options.model, options.arguments)  # before any data is fetched
     if dataset is None and not options.data:
         opened.check_default()
-    dataset = dataset or load_dataset(options.data or None, tell=console.print)
+    size, channels = image_shape(opened.metadata, options.size, options.channels)
+    dataset = dataset or load_dataset(options.data or None, size=size, channels=channels, tell=console.print)
     classes = opened.check_data(dataset, labelled=options.judge > 0 or options.aware is not None or not options.data)
     model, pruned = opened.model, opened.pruned
     training, test = dataset.training_and_validation()[0], dataset.test

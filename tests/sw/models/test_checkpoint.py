@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from tests.sw.small import CHECKPOINT, fashion_mnist
 
-from crisp.models import ARCHITECTURES, CheckpointError, ModelSpec, accuracy, load_checkpoint, resnet20, save_checkpoint
+from crisp.models import ARCHITECTURES, CheckpointError, ModelSpec, accuracy, image_shape, load_checkpoint, resnet20, save_checkpoint
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -84,6 +84,21 @@ def test_tensors_that_do_not_fit(tmp_path, change, rule):
 
 
 @pytest.mark.skipif(not CHECKPOINT.is_file(), reason="the trained checkpoint is not in this tree")
+@pytest.mark.parametrize(
+    ("metadata", "asked", "shape"),
+    [
+        ({}, {}, (224, 3)),
+        ({}, {"size": 28, "channels": 1}, (28, 1)),
+        (ModelSpec("resnet20", 4, 28).metadata(), {}, (28, 1)),
+        (ModelSpec("resnet50", 4, 32).metadata(), {"size": 64}, (64, 3)),
+        (ModelSpec("resnet50", 4, 32, 1).metadata(), {"size": 0}, (0, 1)),
+        ({"architecture": "mine", "input_size": "8"}, {"channels": 1}, (224, 1)),
+    ],
+)
+def test_pictures_are_made_to_what_the_network_is_for(metadata, asked, shape):
+    assert image_shape(metadata, **asked) == shape
+
+
 def test_shipped_checkpoint_is_as_good_as_it_says():
     model, metadata = load_checkpoint(CHECKPOINT)
     data = fashion_mnist()

@@ -1,13 +1,17 @@
 """From a user's pictures to a pruned and quantized network, by the interface that all data sets share."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from crisp.arch import Config
+from crisp.cli import app
 from crisp.data import load_dataset
 from crisp.models import accuracy, build
+from crisp.models.checkpoint import read_tensors
 from crisp.prune import PruneOptions, prune
 from crisp.quantize import QuantizeOptions, quantize, to_network
 
@@ -51,3 +55,21 @@ def test_pictures_in_files_prune_a_network(folder):
 def test_the_same_seed_gives_the_same_network(folder):
     first, second = (run(folder)[1].model.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("options", "side"), [([], 16), (["--size", "20"], 20)], ids=["of the network", "another size"])
+def test_command_line_has_size_and_channels(folder, tmp_path, monkeypatch, options, side):
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        ["train", "--output", "a.safetensors", "--epochs", "1", "--width", "0.25", "--size", "16", "--channels", "1"],
+        ["prune", "a.safetensors", "-o", "b.safetensors", "--classes", "red,blue", *options],
+        ["quantize", "b.safetensors", "-o", "c.onnx", "--images", "8", "--judge", "4", *options],
+    ]
+    for name in ("iterations=1", "iteration_images=0", "final_images=16", "saliency_images=16", "batch=16"):
+        commands[1] += ["--set", name]
+    for command in commands:
+        assert CliRunner().invoke(app, [*command, "--data", str(folder)], catch_exceptions=False).exit_code == 0
+    (image,) = onnx.load(tmp_path / "c.onnx").graph.input
+    assert [size.dim_value for size in image.type.tensor_type.shape.dim][1:] == [1, side, side]
+    said = read_tensors(tmp_path / "a.safetensors")[1]
+    assert said["command"] == f"crisp train --epochs 1 --seed 1 --width 0.25 --size 16 --channels 1 --data {folder}"
