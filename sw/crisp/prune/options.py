@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import enum
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -190,6 +191,10 @@ class PruneOptions:
         if self.order is not Order.TOGETHER and self.iterations < 2:
             raise PruneError(f"iterations must be at least 2 where one part of the pattern comes first, not {self.iterations}")
         self.check_training()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise PruneError(f"{field.name} must be finite, not {value}")
 
     def check_training(self) -> None:
         """Check what concerns training."""
@@ -247,7 +252,7 @@ def convert(name: str, value: Any, default: Any) -> Any:
     """Return the value of a setting in the type of its ``default``."""
     if isinstance(default, enum.Enum):
         kinds = {kind.value: kind for kind in type(default)}
-        if value not in kinds:
+        if not isinstance(value, str) or value not in kinds:
             raise PruneError(f"{name} must be one of {', '.join(kinds)}, not {value!r}")
         return kinds[value]
     if isinstance(default, tuple):
@@ -256,7 +261,10 @@ def convert(name: str, value: Any, default: Any) -> Any:
         return tuple(value)
     wanted = float if default is None else type(default)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise PruneError(f"{name} must be finite, not {value}") from None
     if type(value) is not wanted:
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         raise PruneError(f"{name} must be {words[wanted]}, not {value!r}")

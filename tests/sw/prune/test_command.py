@@ -211,6 +211,10 @@ def test_settings_come_from_a_file_and_later_ones_count(tmp_path):
         ("", ("sparsity",), "a setting must be name=value, such as learning_rate=0.02, not 'sparsity'"),
         ("", ("sparsity=much",), "sparsity must be a number, not 'much'"),
         ("", ("saliency=guess",), "saliency must be one of magnitude, taylor, absolute, fisher, activation, not 'guess'"),
+        ("", ("saliency=[1]",), "saliency must be one of magnitude, taylor, absolute, fisher, activation, not [1]"),
+        ("[prune.head]\na = 1", (), "head must be one of full, reduced, not {'a': 1}"),
+        ("", ("temperature=inf",), "temperature must be finite, not inf"),
+        ("", (f"weight_decay=1{'0' * 400}",), f"weight_decay must be finite, not 1{'0' * 400}"),
     ],
 )
 def test_wrong_settings(tmp_path, text, words, message):

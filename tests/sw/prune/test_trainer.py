@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -175,6 +176,11 @@ def test_a_graphics_card_prunes_as_well():
         ({"temperature": 0.0}, "temperature must be above 0, not 0.0"),
         ({"warm_up_steps": -1}, "warm_up_steps must not be negative, not -1"),
         ({"seed": -1}, "seed must not be negative, not -1"),
+        ({"learning_rate": math.inf}, "learning_rate must be finite, not inf"),
+        ({"weight_decay": math.nan}, "weight_decay must be finite, not nan"),
+        ({"ste_decay": math.nan}, "ste_decay must be finite, not nan"),
+        ({"gradient_floor": math.nan}, "gradient_floor must be finite, not nan"),
+        ({"gradient_floor": math.inf}, "gradient_floor must be finite, not inf"),
     ],
 )
 def test_wrong_options(options, message):
