@@ -349,7 +349,7 @@ def too_large(log_path: Path, device: str) -> str | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the accelerator for an FPGA; give an exit status."""
     parser = argparse.ArgumentParser(prog="python -m crisp_hw.fpga", description="Build the accelerator for Lattice ECP5.")
-    parser.add_argument("--config", default="tiny", help="preset, or a TOML file (%(default)s)")
+    parser.add_argument("--config", default="tiny", help="preset, or a TOML or JSON file (%(default)s)")
     parser.add_argument("--device", choices=DEVICES, default="85k", help="size of the LFE5U part (%(default)s)")
     parser.add_argument("--package", default="CABGA756", help="its package (%(default)s)")
     parser.add_argument("--speed", type=int, choices=(6, 7, 8), default=6, help="its speed grade (%(default)s)")

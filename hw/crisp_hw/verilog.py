@@ -232,7 +232,7 @@ def run_yosys(script: str, *, cwd: Path | None = None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the Verilog of the accelerator; give an exit status."""
     parser = argparse.ArgumentParser(prog="python -m crisp_hw.verilog", description="Write the accelerator as Verilog.")
-    parser.add_argument("--config", default="default", help="preset, or a TOML file (%(default)s)")
+    parser.add_argument("--config", default="default", help="preset, or a TOML or JSON file (%(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the Verilog")
     options = parser.parse_args(arguments)
     try:

@@ -32,7 +32,7 @@ Seed = Annotated[int, typer.Option(help="Source of everything random.")]
 @app.command()
 def demo(
     classes: Annotated[str, typer.Option(help="The user's classes, names or numbers separated by commas; default draws three.")] = "",
-    config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML file.")] = "default",
+    config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML or JSON file.")] = "default",
     images: Annotated[int, typer.Option(help="Test images that run through the RTL.")] = 8,
     sparsity: Annotated[float, typer.Option(help="Share of weights that becomes zero.")] = 0.9,
     seed: Seed = 1,
@@ -71,7 +71,7 @@ def prune_model(
     head: Annotated[str | None, typer.Option(help="reduced: answer among these classes; full: among all.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of weights that becomes zero, at least.")] = None,
     cycles: Annotated[float | None, typer.Option(help="Predicted cycles at most, as a share of the dense network's.")] = None,
-    config: Annotated[str | None, typer.Option(help="Hardware whose cycles count: a preset, or a file.")] = None,
+    config: Annotated[str | None, typer.Option(help="Hardware whose cycles count: a preset, or a TOML or JSON file.")] = None,
     settings: Annotated[Path | None, typer.Option(help="TOML file with more of them, in a table [prune]: examples/prune.toml.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as name=value; may be repeated.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of an architecture or a function, .pth or .safetensors.")] = None,
@@ -156,7 +156,7 @@ def quantize_model(
 def compile_model(
     model: Annotated[Path, typer.Argument(help="Quantized model, ONNX with QuantizeLinear and DequantizeLinear.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Program file to write.")] = Path("model.crisp"),
-    config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML file.")] = "default",
+    config: Annotated[str, typer.Option(help="Hardware: a preset, or a TOML or JSON file.")] = "default",
     block: Annotated[int | None, typer.Option(help="Side of the blocks of weights that may be absent; default asks the model.")] = None,
     batch: Annotated[int, typer.Option(help="Images that a run computes.")] = 1,
 ) -> None:

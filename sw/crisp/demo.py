@@ -45,7 +45,7 @@ class DemoOptions:
     classes : str
         The user's classes, names or numbers separated by commas; empty draws three by ``seed``.
     config : str
-        Preset or TOML file of the hardware.
+        Preset, or TOML or JSON file, of the hardware.
     images : int
         Test images that run through the RTL, each a run of the whole program.
     sparsity : float

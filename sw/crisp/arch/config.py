@@ -207,7 +207,7 @@ class Config:
             When there is no such preset.
         """
         if not isinstance(name, str) or name not in PRESETS:
-            raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}; a TOML file works as well")
+            raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}; a TOML or JSON file works as well")
         return cls(**PRESETS[name])
 
     @classmethod
@@ -217,8 +217,10 @@ class Config:
         Raises
         ------
         ConfigError
-            When a key is unknown or a rule is broken.
+            When it is no mapping, a key is unknown or a rule is broken.
         """
+        if not isinstance(values, dict):
+            raise ConfigError(f"a configuration must be fields by name, such as rows = 8, not {values!r}")
         values = dict(values)
         base = dataclasses.asdict(cls.preset(values.pop("preset"))) if "preset" in values else {}
         known = [field.name for field in dataclasses.fields(cls)]
@@ -229,22 +231,23 @@ class Config:
 
     @classmethod
     def load(cls, source: str | Path) -> Self:
-        """Load a preset by its name, or a TOML file by its path.
+        """Load a preset by its name, or a TOML or JSON file by its path; one that ends in ``.json`` is JSON.
 
         Raises
         ------
         ConfigError
-            When the file is missing, is not TOML, or breaks a rule; the message names the file.
+            When the file is missing, is neither, or breaks a rule; the message names the file.
         """
         if isinstance(source, str) and source in PRESETS:
             return cls.preset(source)
         path = Path(source)
         if not path.is_file():
             raise ConfigError(f"configuration {str(source)!r} is neither a preset ({', '.join(PRESETS)}) nor a file")
+        form, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
         try:
-            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a TOML file: {error}") from error
+            return cls.from_dict(read(path.read_text(encoding="utf-8")))
+        except ValueError as error:  # of either form, or no UTF-8
+            raise ConfigError(f"{path}: not a {form} file: {error}") from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 

@@ -35,7 +35,7 @@ class CompileOptions:
     output : Path
         Program file.
     config : str
-        Preset or TOML file of the hardware.
+        Preset, or TOML or JSON file, of the hardware.
     block : int, optional
         B of the pattern that weights are looked through for; by default what the model's metadata say.
     batch : int

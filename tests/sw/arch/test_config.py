@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -113,6 +114,33 @@ def test_toml_file(tmp_path: Path) -> None:
     assert Config.load(path) == Config()
 
 
+def test_json_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"preset": "ecp5", "columns": 14}\n')
+    assert Config.load(path) == Config.load(str(path)) == dataclasses.replace(Config.preset("ecp5"), columns=14)
+    for config in (Config.preset("tiny"), Config()):  # as a record has it
+        path.write_text(json.dumps(dataclasses.asdict(config)))
+        assert Config.load(path) == config
+
+
+def test_json_files_that_are_refused_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"row": 8}')
+    with raises(f"{path}: 'row' is no field of a configuration; the fields are preset, {', '.join(FIELDS)}"):
+        Config.load(path)
+    path.write_text('{"rows": 8.0}')
+    with raises(f"{path}: rows must be a positive integer, not 8.0"):
+        Config.load(path)
+    for content, shown in (("[8]", "[8]"), ('"tiny"', "'tiny'"), ("null", "None")):
+        path.write_text(content)
+        with raises(f"{path}: a configuration must be fields by name, such as rows = 8, not {shown}"):
+            Config.load(path)
+    for content in (b"rows = 8\n", b"", b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: not a JSON file: "):
+            Config.load(path)
+
+
 def test_files_that_are_refused_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("row = 8\n")
@@ -123,7 +151,7 @@ def test_files_that_are_refused_are_named(tmp_path: Path) -> None:
         Config.load(path)
     for preset, shown in (('"huge"', "'huge'"), ("[1]", "[1]")):
         path.write_text(f"preset = {preset}\n")
-        with raises(f"{path}: preset must be one of tiny, default, duo, quad, edge, ecp5, not {shown}; a TOML file works as well"):
+        with raises(f"{path}: preset must be one of tiny, default, duo, quad, edge, ecp5, not {shown}; a TOML or JSON file works as well"):
             Config.load(path)
     for content in (b"rows: 8\n", b"\xff\xfe"):
         path.write_bytes(content)
@@ -135,7 +163,7 @@ def test_files_that_are_refused_are_named(tmp_path: Path) -> None:
 
 
 def test_unknown_preset() -> None:
-    with raises("preset must be one of tiny, default, duo, quad, edge, ecp5, not 'huge'; a TOML file works as well"):
+    with raises("preset must be one of tiny, default, duo, quad, edge, ecp5, not 'huge'; a TOML or JSON file works as well"):
         Config.preset("huge")
 
 
