@@ -50,9 +50,14 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise PruneError(f"device must be auto, cpu or cuda, not {name!r}")
     if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise PruneError(f"device must be one that torch finds, not {name!r}; choose cpu, or install torch for CUDA")
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index)
+        name = name if ":" in name else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        if name not in cards:
+            remedy = "and no more processes than cards" if cards else "or install torch for CUDA"
+            raise PruneError(
+                f"device must be one that torch finds, {', '.join(['cpu', *cards])}, not {name!r}; choose one of those, {remedy}"
+            )
+        device = torch.device(name)
         torch.cuda.set_device(device)
     return device
 

@@ -154,8 +154,44 @@ def test_device():
         choose_device("meta")
     if not torch.cuda.is_available():
         assert choose_device("auto") == torch.device("cpu")
-        with pytest.raises(PruneError, match="device must be one that torch finds, not 'cuda'; choose cpu, or install torch for CUDA"):
+        with pytest.raises(PruneError) as caught:
             choose_device("cuda")
+        assert str(caught.value) == "device must be one that torch finds, cpu, not 'cuda:0'; choose one of those, or install torch for CUDA"
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """A machine with two graphics cards; gives the one that was chosen."""
+    chosen = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "device"), [("cuda", None, "cuda:0"), ("auto", "1", "cuda:1"), ("cuda:1", "0", "cuda:1"), ("cpu", "1", "cpu")]
+)
+def test_each_process_takes_a_graphics_card(two_cards, monkeypatch, name, rank, device):
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert choose_device(name) == torch.device(device)
+    assert two_cards == ([] if device == "cpu" else [torch.device(device)])
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "wrong"),
+    [("cuda:7", "0", "cuda:7"), ("cuda:256", "0", "cuda:256"), ("cuda", "2", "cuda:2"), ("auto", "2", "cuda:2")],  # 256 is 0 in torch
+)
+def test_graphics_cards_that_are_not_there(two_cards, monkeypatch, name, rank, wrong):
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    with pytest.raises(PruneError) as caught:
+        choose_device(name)
+    assert str(caught.value) == (
+        f"device must be one that torch finds, cpu, cuda:0, cuda:1, not {wrong!r}; choose one of those, and no more processes than cards"
+    )
+    assert two_cards == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
