@@ -137,8 +137,10 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
         When network, data, classes or settings are absent, damaged or do not fit each other.
     """
     torch.set_num_threads(1)
-    settings, joined = options.settings, join_processes()
-    processes = Processes.find(choose_device(settings.device))
+    settings = options.settings
+    device = choose_device(settings.device)
+    joined = join_processes(device)
+    processes = Processes.find(device)
     if not processes.is_first:
         console = Console(quiet=True)
         processes.send(None)  # the first one fetches what is not there yet

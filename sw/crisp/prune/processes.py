@@ -148,13 +148,15 @@ class Processes:
             raise PruneError(f"{what} must be the same in all {self.count} processes, but differ; start all with the same options and data")
 
 
-def join_processes(backend: str | None = None) -> bool:
-    """Bring the processes that ``torchrun`` started together; tell whether there are several.
+def join_processes(device: torch.device) -> bool:
+    """Bring the processes that ``torchrun`` started together; tell whether that was done, and so is to be undone by `leave_processes`.
+
+    Processes that the caller has brought together already stay as they are.
 
     Parameters
     ----------
-    backend : str, optional
-        What carries tensors; by default nccl where there are graphics cards, else gloo.
+    device : device
+        Where tensors lie: nccl carries them between graphics cards, gloo all others.
 
     Raises
     ------
@@ -162,8 +164,8 @@ def join_processes(backend: str | None = None) -> bool:
         When they do not find each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
-        return distributed.is_initialized()
-    settings: dict[str, Any] = {"backend": backend or ("nccl" if torch.cuda.is_available() else "gloo"), "timeout": PATIENCE}
+        return False
+    settings: dict[str, Any] = {"backend": "nccl" if device.type == "cuda" else "gloo", "timeout": PATIENCE}
     try:
         distributed.init_process_group(**settings)
     except (RuntimeError, ValueError) as error:

@@ -12,12 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 from tests.sw.small import ROOT, small_net, striped_dataset, striped_split
+from torch import distributed
 
 from crisp.models import ModelSpec, accuracy, save_checkpoint
 from crisp.prune import PruneError, PruneOptions, Saliency, load_pruned, prune
 from crisp.prune.command import PruneFileOptions, prune_file
 from crisp.prune.loop import judge, microbatch
-from crisp.prune.processes import PairwiseSum, Processes
+from crisp.prune.processes import PairwiseSum, Processes, join_processes
 
 CLASSES = (3, 1)
 OPTIONS = PruneOptions(
@@ -84,6 +85,16 @@ def test_microbatches_are_shared_equally():
         microbatch(PruneOptions(batch=64, microbatch=32), Processes(0, 4))
 
 
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda:0", "nccl")])
+def test_tensors_are_carried_as_the_device_that_was_asked_for_needs(monkeypatch, device, backend):
+    joined = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda **settings: joined.append(settings["backend"]))
+    assert join_processes(torch.device(device))
+    assert joined == [backend]
+
+
 PROGRAM = """
 import dataclasses, os, sys
 from pathlib import Path
@@ -93,7 +104,8 @@ from crisp.prune import PruneError, prune
 from crisp.prune.processes import Processes, join_processes, leave_processes
 
 torch.set_num_threads(1)
-assert join_processes("gloo")
+assert join_processes(torch.device("cpu"))
+assert not join_processes(torch.device("cpu"))  # there is nothing left to join, and so nothing to leave
 rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
 if sys.argv[2] == "fail":
     if rank == 1:
@@ -164,25 +176,54 @@ def test_a_process_that_fails_does_not_keep_the_other(tmp_path):
     assert time.monotonic() - started < 45
 
 
-def test_command_shares_its_work(tmp_path):
+@pytest.fixture
+def trained(tmp_path):
+    spec = ModelSpec("resnet20", 4, 12, 1, 0.5)
+    save_checkpoint(tmp_path / "trained.safetensors", spec.build(1), spec.metadata())
+    return tmp_path / "trained.safetensors"
+
+
+QUICK = {"iterations": 1, "final_images": 32, "saliency_images": 16, "batch": 16, "microbatch": 8, "sparsity": 0.8}
+
+
+def test_command_leaves_the_processes_of_its_caller_together(trained):
+    distributed.init_process_group("gloo", init_method=f"file://{trained.parent}/meeting", rank=0, world_size=1)
+    try:
+        settings = PruneOptions.from_dict(QUICK)
+        asked = PruneFileOptions(model=str(trained), output=trained.parent / "pruned.safetensors", classes=("1", "3"), settings=settings)
+        prune_file(asked, Console(quiet=True), dataset=striped_dataset())
+        assert distributed.is_initialized()
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_command_leaves_the_processes_that_it_joined(trained, monkeypatch):
+    left = []
+    monkeypatch.setattr("crisp.prune.command.join_processes", lambda device: device == torch.device("cpu"))
+    monkeypatch.setattr("crisp.prune.command.leave_processes", lambda: left.append("left"))
+    settings = PruneOptions.from_dict({**QUICK, "device": "cpu"})
+    asked = PruneFileOptions(model=str(trained), output=trained.parent / "pruned.safetensors", classes=("1", "3"), settings=settings)
+    prune_file(asked, Console(quiet=True), dataset=striped_dataset())
+    assert left == ["left"]
+
+
+def test_command_shares_its_work(trained, tmp_path):
     """As torchrun starts it: only the first process writes, and what it writes is what one process does."""
-    data, spec = striped_dataset(), ModelSpec("resnet20", 4, 12, 1, 0.5)
+    data = striped_dataset()
     arrays = {"x_train": data.train.images, "y_train": data.train.labels, "x_test": data.test.images, "y_test": data.test.labels}
     np.savez(tmp_path / "data.npz", **arrays)
-    save_checkpoint(tmp_path / "trained.safetensors", spec.build(1), spec.metadata())
-    settings = {"iterations": 1, "final_images": 32, "saliency_images": 16, "batch": 16, "microbatch": 8, "sparsity": 0.8}
-    words = ["prune", str(tmp_path / "trained.safetensors"), "-o", str(tmp_path / "two.safetensors"), "--classes", "1,3"]
-    words += ["--data", str(tmp_path / "data.npz"), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
+    words = ["prune", str(trained), "-o", str(tmp_path / "two.safetensors"), "--classes", "1,3"]
+    words += ["--data", str(tmp_path / "data.npz"), *(word for name, value in QUICK.items() for word in ("--set", f"{name}={value}"))]
     texts = finish(start(["-m", "crisp", *words], free_port()))
     assert [code for _, code in texts] == [0, 0], texts
     assert "two.safetensors: next,\n    crisp quantize" in texts[0][0]
     assert texts[1][0] == ""
     one = PruneFileOptions(
-        model=str(tmp_path / "trained.safetensors"),
+        model=str(trained),
         output=tmp_path / "one.safetensors",
         classes=("1", "3"),
         data=str(tmp_path / "data.npz"),
-        settings=PruneOptions.from_dict(settings),
+        settings=PruneOptions.from_dict(QUICK),
     )
     prune_file(one, Console(quiet=True))
     first, second = (load_pruned(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
