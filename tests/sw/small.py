@@ -13,11 +13,14 @@ from torch import nn
 from crisp.data import Dataset, Split, load_fashion_mnist
 from crisp.data.fashion_mnist import missing_files
 from crisp.data.sources import FETCH_FOLDER, INSTALLED, VARIABLE
+from crisp.models import ModelSpec
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "checkpoints/resnet20-fashion-mnist.safetensors"
+#: The network in it, but for the number of its outputs.
+RESNET20 = ModelSpec("resnet20", input_size=28)
 
 
 def striped_split(count: int, classes: int, side: int, seed: int) -> Split:

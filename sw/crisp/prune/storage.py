@@ -24,11 +24,9 @@ __all__ = ["load_pruned", "save_pruned"]
 
 #: Before the name of a layer: its pattern's N of each block, uint8 [block rows, block columns].
 PREFIX = "pattern:"
-#: The network of the demonstration.
-DEFAULT_SPEC = ModelSpec("resnet20", input_size=28)
 
 
-def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec | None = DEFAULT_SPEC, source: Mapping[str, Any] | None = None) -> None:
+def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec | None = None, source: Mapping[str, Any] | None = None) -> None:
     """Write a pruned network, by way of a temporary file.
 
     Parameters

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from rich.console import Console
-from tests.sw.small import CHECKPOINT, striped_dataset
+from tests.sw.small import CHECKPOINT, RESNET20, striped_dataset
 from typer.testing import CliRunner
 
 from crisp.arch import Config, CrispError
@@ -43,7 +43,7 @@ def checkpoints(tmp_path_factory):
     }
     save_checkpoint(folder / "trained.safetensors", resnet20(num_classes=4), {**known, **trained})
     options = PruneOptions(iterations=1, iteration_images=0, final_images=32, saliency_images=16, batch=16)
-    save_pruned(folder / "pruned.safetensors", prune(resnet20(num_classes=4), DATA, [0, 2, 3], options))
+    save_pruned(folder / "pruned.safetensors", prune(resnet20(num_classes=4), DATA, [0, 2, 3], options), RESNET20)
     return folder
 
 

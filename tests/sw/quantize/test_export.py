@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from rich.console import Console
-from tests.sw.small import small_mobile, small_net, striped_dataset, striped_split
+from tests.sw.small import RESNET20, small_mobile, small_net, striped_dataset, striped_split
 
 from crisp.arch import Config, Program
 from crisp.compile import CompileError, import_onnx
@@ -121,7 +121,7 @@ def test_command(tmp_path: Path, pruned: bool) -> None:
     source, target = tmp_path / "net.safetensors", tmp_path / "new" / "net.onnx"
     if pruned:
         options = PruneOptions(iterations=1, iteration_images=0, final_images=32, saliency_images=16, batch=16)
-        save_pruned(source, prune(resnet20(num_classes=4), data, [0, 2, 3], options))
+        save_pruned(source, prune(resnet20(num_classes=4), data, [0, 2, 3], options), RESNET20)
     else:
         # As `crisp train` writes it: with the names of its classes.
         metadata = {"architecture": "resnet20", "num_classes": "4", "classes": '["a", "b", "c", "d"]', "options": "{}"}
