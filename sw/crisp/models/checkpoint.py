@@ -17,6 +17,10 @@ from .spec import ModelSpec
 __all__ = ["CheckpointError", "build_model", "fill_model", "load_checkpoint", "read_tensors", "save_checkpoint"]
 
 
+#: Before the name of a layer, in the file of a pruned network: its pattern's N of each block, uint8 [block rows, block columns].
+PATTERN_PREFIX = "pattern:"
+
+
 class CheckpointError(CrispError):
     """A checkpoint cannot be read, or does not belong to the network it is read for."""
 
@@ -78,8 +82,9 @@ def fill_model(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]
     Raises
     ------
     CheckpointError
-        When a tensor of the network is missing, or there is one too many or of another shape.
+        When a tensor of the network is missing, or there is one too many or of another shape; when the file has a pruned network.
     """
+    refuse_pruned(path, tensors)
     wanted = model.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         verb = "lacks" if name in wanted else "has the unknown"
@@ -91,6 +96,15 @@ def fill_model(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]
                 + (remedy or "it is another network's")
             )
     model.load_state_dict(dict(tensors))
+
+
+def refuse_pruned(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise `CheckpointError` when ``tensors``, which were read from ``path``, are a pruned network's."""
+    if any(name.startswith(PATTERN_PREFIX) for name in tensors):
+        raise CheckpointError(
+            f"{path}: must be a network before pruning, but this one is pruned already; give the one that it was pruned from, or read "
+            f"it with `crisp.prune.load_pruned`, as `crisp quantize` does"
+        )
 
 
 def build_model(path: Path, metadata: Mapping[str, str]) -> nn.Module:
@@ -119,9 +133,10 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, str]]:
     Raises
     ------
     CheckpointError
-        When the file is absent or damaged, names no known network, or its tensors do not fit that.
+        When the file is absent or damaged, names no known network, or its tensors do not fit that; when it has a pruned network.
     """
     tensors, metadata = read_tensors(path)
+    refuse_pruned(path, tensors)
     model = build_model(path, metadata)
     fill_model(path, model, tensors)
     return model.eval(), metadata

@@ -14,7 +14,7 @@ from torch import nn
 
 from crisp.arch import CrispError, Pattern, PatternError, check
 from crisp.models import ModelSpec, find_head, select_classes
-from crisp.models.checkpoint import CheckpointError, build_model, fill_model, read_tensors, save_checkpoint
+from crisp.models.checkpoint import PATTERN_PREFIX, CheckpointError, build_model, fill_model, read_tensors, save_checkpoint
 
 from .layers import weight_matrix
 from .options import PruneOptions
@@ -23,9 +23,6 @@ from .pruned import Iteration, PrunedModel
 __all__ = ["load_pruned", "save_pruned"]
 
 Kind = TypeVar("Kind")
-
-#: Before the name of a layer: its pattern's N of each block, uint8 [block rows, block columns].
-PREFIX = "pattern:"
 
 
 def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec | None = None, source: Mapping[str, Any] | None = None) -> None:
@@ -59,7 +56,7 @@ def save_pruned(path: Path, pruned: PrunedModel, spec: ModelSpec | None = None, 
         "dense_validation_accuracy": repr(pruned.dense_validation_accuracy),
         "history": json.dumps([dataclasses.asdict(iteration) for iteration in pruned.history]),
     }
-    extra = {PREFIX + name: torch.from_numpy(pattern.n.copy()) for name, pattern in pruned.patterns.items()}
+    extra = {PATTERN_PREFIX + name: torch.from_numpy(pattern.n.copy()) for name, pattern in pruned.patterns.items()}
     save_checkpoint(path, pruned.model, metadata, extra)
 
 
@@ -81,11 +78,11 @@ def load_pruned(path: Path, model: nn.Module | None = None) -> PrunedModel:
         When weights do not obey their patterns.
     """
     tensors, metadata = read_tensors(path)
-    found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    found = {name.removeprefix(PATTERN_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PATTERN_PREFIX)}
     words = read_words(path, metadata)
     outputs, listed = words.pop("num_outputs"), words.pop("pruned_layers")
     model = build_model(path, metadata) if model is None else with_outputs(path, model, outputs)
-    fill_model(path, model, {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)})
+    fill_model(path, model, {name: tensor for name, tensor in tensors.items() if not name.startswith(PATTERN_PREFIX)})
     patterns = {name: read_pattern(path, name, n, model, words["options"], words["shapes"].get(name)) for name, n in found.items()}
     check_layers(path, patterns, listed)
     return PrunedModel(model=model.eval(), patterns=patterns, data=metadata.get("data", ""), source=metadata.get("source", ""), **words)

@@ -176,6 +176,14 @@ def test_what_the_machine_cannot_do_is_told_before_training(own):
     assert "warning" not in crisp("layers", "my net.py:Net", "--size", "12")
 
 
+def test_network_that_is_pruned_already(checkpoint, tmp_path):
+    asked = options(checkpoint, tmp_path, classes=("0", "1"))
+    prune_file(asked, Console(quiet=True), dataset=striped_dataset())
+    again = options(asked.output, tmp_path, classes=("0", "1"))
+    with pytest.raises(CheckpointError, match="must be a network before pruning, but this one is pruned already; give the one that it was"):
+        prune_file(again, Console(quiet=True), dataset=striped_dataset())
+
+
 def test_one_class_needs_a_full_head(checkpoint, tmp_path):
     with pytest.raises(DataError, match="needs at least two user classes"):
         prune_file(options(checkpoint, tmp_path, classes=("1",)), Console(quiet=True), dataset=striped_dataset())

@@ -9,9 +9,10 @@ from tests.sw.small import RESNET20, SmallNet, small_net, striped_dataset, strip
 
 from crisp.arch import PatternError
 from crisp.data import Dataset
-from crisp.models import CheckpointError, ModelSpec, load_checkpoint, resnet20, save_checkpoint
+from crisp.models import CheckpointError, ModelSpec, load_checkpoint, load_model, load_weights, resnet20, save_checkpoint
+from crisp.models.checkpoint import PATTERN_PREFIX
 from crisp.prune import PruneOptions, load_pruned, prune, save_pruned
-from crisp.prune.storage import BEFORE, PREFIX, SHOWN
+from crisp.prune.storage import BEFORE, SHOWN
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_words_that_are_damaged(pruned, tmp_path, name, text, reason):
 def test_pattern_that_does_not_fit_its_layer(pruned, tmp_path, tensor, words, message):
     path = tmp_path / "a.safetensors"
     save_pruned(path, pruned, RESNET20)
-    change(path, {} if tensor is None else {PREFIX + LAYER: tensor}, words)
+    change(path, {} if tensor is None else {PATTERN_PREFIX + LAYER: tensor}, words)
     with pytest.raises(CheckpointError) as caught:
         load_pruned(path)
     assert str(caught.value) == f"{path}: {LAYER}: the pattern must fit the layer's weight {message}; prune again"
@@ -122,7 +123,7 @@ def test_weights_that_break_their_pattern(pruned, tmp_path):
 def test_pattern_of_no_layer(pruned, tmp_path):
     path = tmp_path / "a.safetensors"
     save_pruned(path, pruned, RESNET20)
-    change(path, {PREFIX + "layer9": torch.ones(1, 1, dtype=torch.uint8)})
+    change(path, {PATTERN_PREFIX + "layer9": torch.ones(1, 1, dtype=torch.uint8)})
     with pytest.raises(CheckpointError, match=r"layer9: the pattern must belong to a layer of the network \(.*`layer9`.*\); prune again"):
         load_pruned(path)
 
@@ -135,7 +136,7 @@ def test_patterns_that_are_lost(pruned, tmp_path, words, count, lacks):
     """A file that was written before the layers were listed lacks ``pruned_layers``."""
     path = tmp_path / "a.safetensors"
     save_pruned(path, pruned, RESNET20)
-    change(path, words=words, without=[PREFIX + name for name in sorted(pruned.patterns)[:count]])
+    change(path, words=words, without=[PATTERN_PREFIX + name for name in sorted(pruned.patterns)[:count]])
     with pytest.raises(CheckpointError) as caught:
         load_pruned(path)
     assert str(caught.value) == f"{path}: must hold the pattern of every pruned layer, but lacks {lacks}; prune again"
@@ -151,7 +152,7 @@ def test_files_from_before_are_loaded(pruned, tmp_path):
 def test_pattern_of_a_layer_that_was_not_pruned(pruned, tmp_path):
     path = tmp_path / "a.safetensors"
     save_pruned(path, pruned, RESNET20)
-    change(path, {PREFIX + "layer1.0.conv1": torch.full((1, 9), 4, dtype=torch.uint8)})
+    change(path, {PATTERN_PREFIX + "layer1.0.conv1": torch.full((1, 9), 4, dtype=torch.uint8)})
     with pytest.raises(CheckpointError) as caught:
         load_pruned(path)
     assert str(caught.value) == f"{path}: must hold patterns of pruned layers alone, but has one of layer1.0.conv1; prune again"
@@ -181,9 +182,17 @@ def test_checkpoint_that_was_not_pruned(tmp_path):
 
 
 def test_pruned_network_is_no_plain_checkpoint(pruned, tmp_path):
-    save_pruned(tmp_path / "a.safetensors", pruned, RESNET20)
-    with pytest.raises(CheckpointError, match="has the unknown tensor pattern:layer1"):
-        load_checkpoint(tmp_path / "a.safetensors")
+    """Nor are the weights of a network that it names, or the user's own."""
+    path = tmp_path / "a.safetensors"
+    for spec in (RESNET20, None):
+        save_pruned(path, pruned, spec)
+        for read in (load_checkpoint, lambda path: load_weights(path, resnet20(num_classes=2)), lambda path: load_model(path, RESNET20)):
+            with pytest.raises(CheckpointError) as caught:
+                read(path)
+            assert str(caught.value) == (
+                f"{path}: must be a network before pruning, but this one is pruned already; give the one that it was pruned from, or read "
+                f"it with `crisp.prune.load_pruned`, as `crisp quantize` does"
+            )
 
 
 def change(path, tensors=None, words=None, without=()):
