@@ -1,7 +1,10 @@
 """Small networks and data for the tests of the torch side."""
 
+import contextlib
 import functools
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +24,17 @@ ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "checkpoints/resnet20-fashion-mnist.safetensors"
 #: The network in it, but for the number of its outputs.
 RESNET20 = ModelSpec("resnet20", input_size=28)
+
+
+@contextlib.contextmanager
+def little_room(size: int = 1000) -> Iterator[None]:
+    """Have the system refuse to write files of more than ``size`` bytes, as a full disk does, whoever asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def striped_split(count: int, classes: int, side: int, seed: int) -> Split:

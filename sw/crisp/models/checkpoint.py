@@ -1,6 +1,5 @@
 """Networks on disk: safetensors files whose metadata say what the network is and how it came about."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from crisp.arch.errors import CrispError
+from crisp.files import replacing
 
 from .head import ModelError
 from .spec import ModelSpec
@@ -39,13 +39,16 @@ def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str], e
         ``in_channels`` and ``width`` where they are not 224, the architecture's own, and 1.
     extra : mapping, optional
         More tensors, under names that the network does not use.
+
+    Raises
+    ------
+    CheckpointError
+        When the file cannot be written; what was there before still is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
     tensors = {**model.state_dict(), **(extra or {})}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=dict(metadata))
-    temporary.chmod(0o644)  # the library makes files that only their owner reads
-    os.replace(temporary, path)
+    with replacing(path, CheckpointError, SafetensorError) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=dict(metadata))
+        temporary.chmod(0o644)  # the library makes files that only their owner reads
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -7,7 +7,6 @@ and no other run takes it.
 import dataclasses
 import hashlib
 import io
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 
 from crisp.arch import Pattern
 from crisp.data import Dataset, Images
+from crisp.files import replacing
 
 from .errors import PruneError
 from .layers import mask_from_matrix, weight_matrix
@@ -165,16 +165,18 @@ class StateFile:
         return self.path is not None and self.processes.is_first and time.monotonic() - self.written >= self.seconds
 
     def write(self, pack: Callable[[], Mapping[str, Any]]) -> None:
-        """Write what ``pack`` returns, by way of a temporary file."""
+        """Write what ``pack`` returns, by way of a temporary file.
+
+        Raises
+        ------
+        PruneError
+            When it cannot be written; what was there before still is.
+        """
         if self.path is None or not self.processes.is_first:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        with temporary.open("wb") as file:
-            torch.save({"version": VERSION, "run": self.run, "state": pack()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        state = {"version": VERSION, "run": self.run, "state": pack()}
+        with replacing(self.path, PruneError, RuntimeError) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)  # raises RuntimeError where it cannot write
         self.written = time.monotonic()
 
     def read(self) -> Mapping[str, Any] | None:

@@ -1,10 +1,11 @@
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.sw.small import CHECKPOINT, fashion_mnist
+from tests.sw.small import CHECKPOINT, fashion_mnist, little_room
 
 from crisp.models import ARCHITECTURES, CheckpointError, ModelSpec, accuracy, image_shape, load_checkpoint, resnet20, save_checkpoint
 
@@ -19,6 +20,26 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
+
+
+def test_nothing_is_left_of_a_file_that_has_no_room(tmp_path):
+    path, metadata = tmp_path / "a.safetensors", {"architecture": "resnet20", "num_classes": "3"}
+    save_checkpoint(path, resnet20(num_classes=3), metadata)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError) as caught, little_room(100_000):
+        save_checkpoint(path, resnet20(num_classes=3), metadata)
+    assert str(caught.value).startswith(f"{path}: must be written, but cannot be (")
+    assert str(caught.value).endswith("); make room, or name another place")
+    assert "File too large" in str(caught.value)
+    assert path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "a.safetensors", []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, path.exists())))
+    save_checkpoint(path, resnet20(num_classes=3), {"architecture": "resnet20", "num_classes": "3"})
+    assert synced == [(path.stat().st_ino, False)]
 
 
 def test_absent_and_damaged_files(tmp_path):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tests.sw.small import ROOT, small_net, striped_dataset
+from tests.sw.small import ROOT, little_room, small_net, striped_dataset
 
 from crisp.prune import PruneError, PruneOptions, prune
 from crisp.prune.state import hash_model
@@ -206,6 +206,15 @@ def test_nothing_half_written_is_left_when_writing_fails(tmp_path, monkeypatch):
     monkeypatch.setattr("crisp.prune.state.torch.save", fail)
     run(path)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_state_that_has_no_room(tmp_path):
+    path = tmp_path / "run.pt"
+    with pytest.raises(PruneError) as caught, little_room(10_000):
+        run(path)
+    assert str(caught.value) == f"{path}: must be written, but cannot be (File too large); make room, or name another place"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hash_of_a_network_hangs_on_every_weight():

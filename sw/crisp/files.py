@@ -1,0 +1,80 @@
+"""Files that are written whole or not at all, and places that are tried before a long run."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from crisp.arch.errors import CrispError
+
+__all__ = ["check_place", "replacing"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path, kind: type[CrispError], failure: type[Exception] = OSError) -> Iterator[Path]:
+    """Give the path of a temporary file; what is written to it while the context lasts takes the place of ``path``, once it is on the disk.
+
+    When that fails, the temporary file is removed and ``path`` is as it was. The folder is made.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    kind : type
+        Error to raise.
+    failure : type
+        What the library that writes raises in the place of the system's error.
+
+    Raises
+    ------
+    CrispError
+        Of ``kind``, when the folder cannot be made or the file not be written: for want of room, or of leave.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, failure) as error:
+        raise kind(f"{path}: must be written, but cannot be ({reason(error)}); make room, or name another place") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def check_place(path: Path, what: str, kind: type[CrispError]) -> None:
+    """Find out whether a file can be written, by making its folder and an empty file there, which is removed.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    what : str
+        What messages call it.
+    kind : type
+        Error to raise.
+
+    Raises
+    ------
+    CrispError
+        Of ``kind``, when it cannot.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise kind(f"{path}: {what} must be a file, not {'a folder' if path.is_dir() else 'a device or a pipe'}; name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part"):
+            pass
+    except OSError as error:
+        raise kind(f"{path}: {what} must be a file that can be written, but it cannot ({reason(error)}); name another place") from error
+
+
+def reason(error: Exception) -> str:
+    """Return what the system says, also where a library's error hides it."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]
