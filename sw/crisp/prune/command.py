@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from rich.table import Table
 from torch import nn
 
 from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
+from crisp.files import check_place
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, find_head, image_shape, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function
@@ -77,6 +79,11 @@ class PruneFileOptions:
     state: Path | None = None
     command: str = "crisp prune"
 
+    @property
+    def state_file(self) -> Path:
+        """File that keeps the state of the run."""
+        return self.state or self.output.with_name(f".{self.output.name}.state")
+
 
 def read_settings(path: Path | None, changes: Mapping[str, Any], words: Sequence[str] = ()) -> PruneOptions:
     """Read settings: those of the table ``prune`` of a TOML file, then ``changes``, then ``words``; later ones count.
@@ -134,13 +141,14 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
     Raises
     ------
     CrispError
-        When network, data, classes or settings are absent, damaged or do not fit each other.
+        When network, data, classes or settings are absent, damaged or do not fit each other, or there is no place for what is written.
     """
     torch.set_num_threads(1)
     settings = options.settings
     device = choose_device(settings.device)
     joined = join_processes(device)
     processes = Processes.find(device)
+    processes.first(lambda: check_places(options))
     if not processes.is_first:
         console = Console(quiet=True)
         processes.send(None)  # the first one fetches what is not there yet
@@ -157,19 +165,31 @@ def prune_file(options: PruneFileOptions, console: Console, *, dataset: Dataset 
 
         print_plain(console, explain_refusal(model, image), "yellow")
     console.print(f"classes: {', '.join(f'{data.classes[label]} ({label})' for label in classes)}; {settings.head.value} head")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    state = options.state or options.output.with_name(f".{options.output.name}.state")
 
     def write(pruned: PrunedModel) -> None:
         save_pruned(options.output, pruned, spec, provenance(options.command, settings.seed))
 
     with draw_progress(console) as progress:
-        pruned = prune(model, data, classes, settings, whole(progress, settings), state=state, write=write)
+        pruned = prune(model, data, classes, settings, whole(progress, settings), state=options.state_file, write=write)
     if processes.is_first:
         tell(pruned, data, options, console)
     if joined:
         leave_processes()
     return pruned
+
+
+def check_places(options: PruneFileOptions) -> None:
+    """Check that output and state can be written, before a long run is done for nothing.
+
+    Raises
+    ------
+    PruneError
+        When one is a folder, its folder cannot be made or written to, or both are one file.
+    """
+    check_place(options.output, "the output", PruneError)
+    check_place(options.state_file, "the state", PruneError)
+    if os.path.realpath(options.state_file) == os.path.realpath(options.output):
+        raise PruneError(f"{options.state_file}: the state must be another file than the output; name another, or none")
 
 
 def load_images(options: PruneFileOptions, console: Console) -> Dataset:

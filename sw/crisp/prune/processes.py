@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 import torch
@@ -133,6 +133,24 @@ class Processes:
         with telling():
             distributed.broadcast(body, 0)
         return body.cpu().numpy().tobytes()
+
+    def first(self, action: Callable[[], None]) -> None:
+        """Have the first process do something that all rely on; the others wait for it.
+
+        Raises
+        ------
+        PruneError
+            What ``action`` raises, in all processes.
+        """
+        refusal = None
+        if self.is_first:
+            try:
+                action()
+            except PruneError as error:
+                refusal = os.fsencode(str(error))
+        refusal = self.send(refusal)
+        if refusal is not None:
+            raise PruneError(os.fsdecode(refusal))
 
     def check_same(self, what: str, data: bytes) -> None:
         """Compare ``data`` with the first process's.

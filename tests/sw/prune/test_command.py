@@ -176,6 +176,31 @@ def test_what_the_machine_cannot_do_is_told_before_training(own):
     assert "warning" not in crisp("layers", "my net.py:Net", "--size", "12")
 
 
+@pytest.mark.parametrize(
+    ("output", "state", "message"),
+    [
+        ("folder", None, "folder: the output must be a file, not a folder; name a file"),
+        ("", None, ": the output must be a file, not a folder; name a file"),
+        ("file/a", None, "file/a: the output must be a file that can be written, but it cannot (File exists); name another place"),
+        ("a", "folder", "folder: the state must be a file, not a folder; name a file"),
+        ("a", "file/x/a", "file/x/a: the state must be a file that can be written, but it cannot (Not a directory); name another place"),
+        ("a", "folder/../a", "folder/../a: the state must be another file than the output; name another, or none"),
+    ],
+)
+def test_places_that_cannot_be_written_to_are_told_before_training(checkpoint, tmp_path, monkeypatch, output, state, message):
+    def fail(*arguments, **keywords):
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr("crisp.prune.command.prune", fail)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("text")
+    asked = options(checkpoint, tmp_path, classes=("0", "1"), state=None if state is None else tmp_path / state)
+    with pytest.raises(PruneError) as caught:
+        prune_file(dataclasses.replace(asked, output=tmp_path / output), Console(quiet=True), dataset=striped_dataset())
+    assert str(caught.value) == f"{tmp_path / message}" if output else f"{tmp_path}{message}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_network_that_is_pruned_already(checkpoint, tmp_path):
     asked = options(checkpoint, tmp_path, classes=("0", "1"))
     prune_file(asked, Console(quiet=True), dataset=striped_dataset())

@@ -207,6 +207,17 @@ def test_command_leaves_the_processes_that_it_joined(trained, monkeypatch):
     assert left == ["left"]
 
 
+def test_what_the_first_process_cannot_write_is_told_by_all(trained, tmp_path):
+    """Nobody waits: the data, which would be looked for next, are not there either."""
+    started = time.monotonic()
+    words = ["prune", str(trained), "-o", str(tmp_path), "--data", str(tmp_path / "none.npz"), "--set", "device=cpu"]
+    for text, code in finish(start(["-m", "crisp", *words], free_port())):
+        assert code == 2, text
+        assert f"crisp: {tmp_path}: the output must be a file, not a folder; name a file".split() == text.split()
+    assert time.monotonic() - started < 45
+    assert [path.name for path in tmp_path.iterdir()] == ["trained.safetensors"]
+
+
 def test_command_shares_its_work(trained, tmp_path):
     """As torchrun starts it: only the first process writes, and what it writes is what one process does."""
     data = striped_dataset()
