@@ -1,6 +1,7 @@
 """Data sets: classes with their images in memory or in files, and the choices that experiments make of them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Self
 
@@ -55,6 +56,10 @@ class Split(Images):
     def pixels(self, random: np.random.Generator | None = None) -> np.ndarray:
         """Return the images, mirrored and shifted by ``random`` where it is given."""
         return self.images if random is None else augment(self.images, random, self.shift)
+
+    def digest(self) -> str:
+        """Return a SHA-256 of labels and pixels."""
+        return hashlib.sha256(self.labels.tobytes() + self.images.tobytes()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

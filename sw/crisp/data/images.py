@@ -56,6 +56,10 @@ class Images(abc.ABC):
             When a file is absent or damaged.
         """
 
+    @abc.abstractmethod
+    def digest(self) -> str:
+        """Return a SHA-256 that other images or labels would not have; of files it takes names and sizes, and reads none."""
+
     def inputs(self, random: np.random.Generator | None = None) -> np.ndarray:
         """Return `pixels` as a network's input, normalised, float32 [N, C, H, W]."""
         return self.normalization.normalize(self.pixels(random))
@@ -75,12 +79,16 @@ class Images(abc.ABC):
         return kept.relabel(table[kept.labels])
 
     def hold_out(self, fraction: float, seed: int) -> tuple[Self, Self]:
-        """Split into a larger and a smaller part, the smaller with ``fraction`` of every class, drawn by ``seed``."""
+        """Split into a larger and a smaller part, the smaller with ``fraction`` of every class, drawn by ``seed``.
+
+        Either has an image of each class at least, where there are two.
+        """
         random = np.random.default_rng(seed)
         held = np.zeros(len(self), dtype=bool)
         for label in np.unique(self.labels):
             members = np.flatnonzero(self.labels == label)
-            held[random.permutation(members)[: round(fraction * len(members))]] = True
+            count = min(max(1, round(fraction * len(members))), len(members) - 1)
+            held[random.permutation(members)[:count]] = True
         return self.take(~held), self.take(held)
 
     def batches(self, size: int, random: np.random.Generator | None = None) -> Iterator[Self]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,23 @@ class PictureFiles(Images):
             with ThreadPoolExecutor(self.workers) as pool:
                 list(pool.map(read, range(len(self))))
         return images
+
+    def digest(self) -> str:
+        """Return a SHA-256 of labels, names and sizes of the files.
+
+        Raises
+        ------
+        MissingDataError
+            When one is absent.
+        """
+        digest = hashlib.sha256(self.labels.tobytes())
+        for name in self.files.tolist():
+            path = self.root / os.fsdecode(name)
+            try:
+                digest.update(name + b"\0" + str(path.stat().st_size).encode() + b"\0")
+            except OSError as error:
+                raise MissingDataError(path, rule="must be a file", value="absent", remedy="load the folder again") from error
+        return digest.hexdigest()
 
     def read_into(self, images: np.ndarray, seeds: list[int | None], number: int) -> None:
         """Read one file into its place."""

@@ -16,9 +16,6 @@ from crisp.compile.compile import Compilation
 
 __all__ = ["CycleEstimate", "Point", "layer_cycles", "random_pattern"]
 
-#: Shares of the dense steps between which `CycleEstimate.slopes` are taken.
-USUAL = (0.05, 0.5)
-
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -51,9 +48,8 @@ class CycleEstimate:
 
     Attributes
     ----------
-    slopes : dict
-        By layer: cycles that a step of each row tile costs, in the mean between a twentieth and a half of the dense steps, where pruned
-        layers mostly are.
+    curves : dict
+        By layer: steps, ascending, and the cycles at each.
     """
 
     def __init__(self, points: Sequence[Point], dense: Mapping[str, float]) -> None:
@@ -66,7 +62,6 @@ class CycleEstimate:
                 found.setdefault(point.steps[name], []).append(point.cycles[name])
             steps = np.array(sorted(found))
             self.curves[name] = steps, np.array([np.mean(found[step]) for step in steps])
-        self.slopes = {name: self.slope(name) for name in dense}
 
     def __call__(self, steps: Mapping[str, float]) -> float:
         """Return the estimated cycles of the network.
@@ -76,16 +71,11 @@ class CycleEstimate:
         steps : mapping
             By layer: steps of a row tile, the largest of all block rows (`Pattern.row_steps`). Other layers are dense.
         """
-        return self.steady + sum(self.layer(name, steps.get(name, dense)) for name, dense in self.dense.items())
+        return self.steady + sum(float(self.layer(name, np.array(steps.get(name, dense)))) for name, dense in self.dense.items())
 
-    def layer(self, name: str, steps: float) -> float:
-        """Return the estimated cycles of a layer."""
-        return float(np.interp(steps, *self.curves[name]))
-
-    def slope(self, name: str) -> float:
-        """Return what `slopes` has of a layer."""
-        low, high = (share * self.dense[name] for share in USUAL)
-        return (self.layer(name, high) - self.layer(name, low)) / (high - low)
+    def layer(self, name: str, steps: np.ndarray) -> np.ndarray:
+        """Return the estimated cycles of a layer at each of ``steps``."""
+        return np.interp(steps, *self.curves[name])
 
 
 def layer_cycles(compilation: Compilation, names: Mapping[str, object]) -> dict[str, int]:

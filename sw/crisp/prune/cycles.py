@@ -48,7 +48,7 @@ class CycleModel:
     config : Config
         The machine.
     block : int
-        B of what is asked by itself: `step_cycles`, and the patterns that `estimate` is fitted to. 16, 32 or 64.
+        B of the patterns that `estimate` is fitted to: 16, 32 or 64.
 
     Attributes
     ----------
@@ -73,7 +73,14 @@ class CycleModel:
         self.image = (height, width, channels)
         with evaluating(model):
             graph = trace(model, torch.from_numpy(image))
-        products = {node.name: node for node in graph.nodes if isinstance(node, FloatProduct) and node.convolution.groups == 1}
+        convolutions = [node for node in graph.nodes if isinstance(node, FloatProduct)]
+        products = {node.name: node for node in convolutions if node.convolution.groups == 1}
+        self.ends = {node.name for node in (*convolutions[:1], *convolutions[-1:])}
+        #: By layer: the products that it makes, more than one where the network calls it more than once.
+        self.uses: dict[str, list[str]] = {}
+        for name, node in products.items():
+            self.uses.setdefault(node.layer or name, []).append(name)
+        self.owners = {use: layer for layer, uses in self.uses.items() for use in uses}
         self.shapes: dict[str, tuple[int, int, int, int]] = {name: shape_of(node) for name, node in products.items()}
         self.network = to_network(draw_model(graph, self.image), config)
         self.block = self.fitting_block(block)
@@ -87,14 +94,14 @@ class CycleModel:
 
     @cached_property
     def estimator(self) -> CycleEstimate:
-        """What `estimate` and `step_cycles` go by: the compiler's predictions at some densities.
+        """What `estimate` and `layer_cycles` go by: the compiler's predictions at some densities.
 
         Raises
         ------
         CompileError
             When the network fits the machine at none of them.
         """
-        layers = {name: self.patterns[name] for name in [*self.shapes][1:-1]}
+        layers = {name: self.patterns[name] for name in self.shapes if name not in self.ends}
         random, points, refused = np.random.default_rng(0), [], None
         for share, part in DENSITIES:
             n = max(1, round(part * self.config.group_size))
@@ -110,14 +117,9 @@ class CycleModel:
             raise refused
         return CycleEstimate(points, {name: float(dense.row_steps.max()) for name, dense in layers.items()})
 
-    @property
-    def step_cycles(self) -> dict[str, float]:
-        """By layer, but for the first and the last: predicted cycles that N + 1 in one block of every block row costs.
-
-        That is B / M steps more for each row tile.
-        """
-        slopes = self.estimator.slopes
-        return {name: slope * int(self.patterns[name].column_groups[0]) for name, slope in slopes.items()}
+    def layer_cycles(self, name: str, steps: np.ndarray) -> np.ndarray:
+        """Estimate the cycles of a layer, wherever the network calls it, from the steps of its row tiles, which may be many."""
+        return np.sum([self.estimator.layer(use, steps) for use in self.uses[name]], axis=0)
 
     def predict(self, patterns: Mapping[str, Pattern]) -> int:
         """Return the predicted cycles of one image.
@@ -125,8 +127,8 @@ class CycleModel:
         Parameters
         ----------
         patterns : mapping
-            By layer, of the matrix in the machine (see ``shapes``). Layers that are not named are dense. Blocks may differ from layer to
-            layer: the network is then packed in the smallest.
+            By layer, of the matrix in the machine (see ``shapes``). Layers that are not named are dense; one that the network calls
+            several times has one pattern. Blocks may differ from layer to layer: the network is then packed in the smallest.
 
         Raises
         ------
@@ -186,7 +188,7 @@ class CycleModel:
 
     def product(self, node: Product, patterns: Mapping[str, Pattern], block: int) -> Product:
         """Return a layer with weights of its pattern, in blocks of ``block``."""
-        pattern = patterns.get(node.name)
+        pattern = patterns.get(node.name, patterns.get(self.owners.get(node.name, "")))
         key = node.name, block, b"" if pattern is None else bytes([pattern.block]) + pattern.n.tobytes()
         found = self.known.pop(key, None)
         if found is None:

@@ -15,19 +15,20 @@ import torch
 from torch import nn
 
 from crisp.arch import Pattern, check
+from crisp.arch.config import is_power_of_two
 from crisp.data import Dataset, Images
 from crisp.golden.convolution import to_matrix
 from crisp.models import Head, accuracy, adapt_head, channels_last, find_head
 from crisp.progress import Report, silent
 
-from .errors import PruneError
+from .errors import PruneError, UnreachableError
 from .layers import prunable_layers
 from .masks import choose_masks
 from .options import PruneOptions
 from .processes import Processes
 from .pruned import Iteration, PrunedModel
 from .saliency import measure_saliency
-from .selection import Goal, Layer, Selector
+from .selection import Goal, Layer, Selection, Selector
 from .state import RunState, StateFile, describe_run, hash_model
 from .ste import dense_weight, hide, reveal, seen_weight
 from .steps import Draw, Steps, random_for
@@ -90,6 +91,7 @@ def prune(
     options = options or PruneOptions()
     chosen = data.check_classes(classes, options.head.least_classes)
     training, validation = (options.head.select(split, chosen) for split in data.training_and_validation())
+    check_network(model, data, validation)
     device = choose_device(options.device)
     processes = Processes.find(device)
     options = dataclasses.replace(options, microbatch=microbatch(options, processes))
@@ -102,6 +104,7 @@ def prune(
     image = torch.from_numpy(training.take(slice(1)).inputs())
     layers = prunable_layers(pruned, options.keep_dense, image)
     facts, goals = survey(pruned, layers, image, options)
+    first = magnitudes(layers, facts, options.group)
     source = hash_model(pruned)
     taught_by = find_teacher(model if teacher is None else teacher, data, chosen, options).to(device) if options.distillation else None
     trainer = Trainer(pruned.to(device), steps, options, taught_by, processes)
@@ -111,23 +114,23 @@ def prune(
     processes.check_same("options, data and network", repr(told).encode())
     if not run.restore(file.read()):
         if selector is choose_masks and not options.is_dense:  # a goal that is out of reach is told before any training
-            choose_masks(magnitudes(layers, facts, options.group), facts, goals[-1], options)
+            choose_masks(first, facts, goals[-1], options)
         run.dense_accuracy = judge(pruned, validation, processes)
     report, totals = progress if processes.is_first else silent, stage_steps(options)
     for number in range(len(run.history), options.iterations):
         stage, total = list(totals.items())[number]
         if run.current is None and not options.is_dense:
-            choose(run, number, facts, goals[number], selector, processes)
+            choose(run, number, facts, goals[number], selector, processes, first)
             file.write(run.pack)
-        started = time.monotonic()
+        started = time.monotonic() - run.spent
 
-        def after(done: int) -> None:
-            run.stage_step = done
+        def after(done: int, started: float = started) -> None:
+            run.stage_step, run.spent = done, time.monotonic() - started
             if file.is_due:
                 file.write(run.pack)
 
         trainer.train(stage, run.stage_step, total, report, final=number == options.iterations - 1, after=after)
-        run.finish(judge(pruned, validation, processes), total * options.batch, started)
+        run.finish(judge(pruned, validation, processes), total * options.batch)
         file.write(run.pack)
     for name, layer in layers.items():
         reveal(layer)
@@ -152,6 +155,18 @@ def prune(
     return result
 
 
+def check_network(model: nn.Module, data: Dataset, validation: Images) -> None:
+    """Refuse a network that does not answer with the data set's classes, and classes without an image to judge by."""
+    outputs = find_head(model)[1].out_features
+    if outputs != len(data.classes):
+        raise PruneError(
+            f"the network must have an output for each of the {len(data.classes)} classes of {data.name}, not {outputs}; "
+            f"choose the data that it was trained on"
+        )
+    if not len(validation):
+        raise PruneError(f"{data.name}: the user's classes must have images to judge by besides those to learn from; add some")
+
+
 def stage_steps(options: PruneOptions) -> dict[str, int]:
     """Return the training steps of each iteration, by the name that progress gives it."""
     count = options.iterations
@@ -162,10 +177,11 @@ def stage_steps(options: PruneOptions) -> dict[str, int]:
 def microbatch(options: PruneOptions, processes: Processes) -> int:
     """Return how many images are computed at a time, so that every process has equally many."""
     size = options.microbatch or options.batch // processes.count
-    if not size or options.batch % (size * processes.count):
+    share = 0 if not size or options.batch % (size * processes.count) else options.batch // (size * processes.count)
+    if not is_power_of_two(share):  # else sums would hang on who adds them
         raise PruneError(
-            f"batch / microbatch must be a multiple of the number of processes, {processes.count}, "
-            f"not {options.batch} / {options.microbatch or 'all'}; choose another batch"
+            f"batch / microbatch must be a power of two for each process, of which there are {processes.count}, "
+            f"not {options.batch} / {options.microbatch or 'all'}; choose another batch or microbatch"
         )
     return size
 
@@ -190,15 +206,36 @@ def find_teacher(model: nn.Module, data: Dataset, classes: Sequence[int], option
     return channels_last(found) if options.channels_last else found
 
 
-def choose(run: RunState, number: int, facts: Mapping[str, Layer], goal: Goal, selector: Selector, processes: Processes) -> None:
-    """Choose all masks anew, check that they obey their patterns, and put them before the weights."""
+def choose(
+    run: RunState,
+    number: int,
+    facts: Mapping[str, Layer],
+    goal: Goal,
+    selector: Selector,
+    processes: Processes,
+    first: Mapping[str, np.ndarray],
+) -> None:
+    """Choose all masks anew, check that they obey their patterns, and put them before the weights.
+
+    The least cycles that can be reached hang a little on which blocks stay. Where a budget is so near to them that it cannot be met by what
+    is salient now, it is met by ``first``, the magnitudes before any training, by which it was seen to be within reach.
+    """
     options, started = run.options, time.monotonic()
     batches = run.trainer.steps.measured(number, options.saliency_images)
     saliency = measure_saliency(run.model, run.layers, batches, options.saliency, options.gradient_floor, processes)
     scores = {name: to_matrix(score.reshape(facts[name].shape), options.group) for name, score in saliency.items()}
-    measured = time.monotonic()
-    random = random_for(Draw.SELECTION, options.seed, number)
-    before, selection = run.masks(), selector(contest(scores, run.masks(), options.comeback), facts, goal, options, random)
+    check_scores(scores, options)
+    measured, before = time.monotonic(), run.masks()
+
+    def select(by: Mapping[str, np.ndarray]) -> Selection:
+        return selector(by, facts, goal, options, random_for(Draw.SELECTION, options.seed, number))
+
+    try:
+        selection = select(contest(scores, before, options.comeback))
+    except UnreachableError:
+        if goal.cycles is None:
+            raise
+        selection = select(first)
     masks, run.patterns = selection.masks, selection.patterns
     processes.check_same("masks", b"".join(np.packbits(mask).tobytes() for mask in masks.values()))
     decay = options.ste_decay if number < options.iterations - 1 else 0.0  # what is hidden at last does not come back
@@ -214,6 +251,24 @@ def choose(run: RunState, number: int, facts: Mapping[str, Layer], goal: Goal, s
         saliency_seconds=measured - started,
         selection_seconds=time.monotonic() - measured,
     )
+
+
+def check_scores(scores: Mapping[str, np.ndarray], options: PruneOptions) -> None:
+    """Refuse saliencies by which nothing can be chosen.
+
+    Raises
+    ------
+    PruneError
+        When one is not finite, or all are 0.
+    """
+    for name, score in scores.items():
+        if not np.isfinite(score).all():
+            raise PruneError(f"{name}: saliency must be finite, but {int((~np.isfinite(score)).sum())} are not; lower the learning rate")
+    if not any(score.any() for score in scores.values()):
+        raise PruneError(
+            f"saliency must be above 0 somewhere, but {options.saliency.value} is 0 in all layers: the network is sure of every image; "
+            f"choose magnitude or activation"
+        )
 
 
 def judge(model: nn.Module, images: Images, processes: Processes) -> float:

@@ -188,6 +188,11 @@ class PruneOptions:
         for name in ("gradient_floor", "seed"):
             if getattr(self, name) < 0:
                 raise PruneError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.order is not Order.TOGETHER and (self.per_block or self.n == self.group):
+            raise PruneError(
+                f"order must be together where blocks have an N each, or N is M, not {self.order.value}; for one part of the pattern to "
+                f"come first, set per_block to false and n below {self.group}"
+            )
         if self.order is not Order.TOGETHER and self.iterations < 2:
             raise PruneError(f"iterations must be at least 2 where one part of the pattern comes first, not {self.iterations}")
         self.check_training()
@@ -214,6 +219,11 @@ class PruneOptions:
             raise PruneError(f"distillation must be from 0 to 1, not {self.distillation}")
 
     @property
+    def counts_cycles(self) -> bool:
+        """Whether the cycles of a machine matter."""
+        return self.cycles is not None or self.price is Price.CYCLES
+
+    @property
     def is_dense(self) -> bool:
         """Whether nothing is to be pruned: then the network is fine-tuned only, on as many images."""
         return self.sparsity == 0 and self.n == self.group and self.cycles is None
@@ -229,7 +239,7 @@ class PruneOptions:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Make options of settings by name, as JSON and TOML have them.
+        """Make options of settings by name, as JSON and TOML have them. With ``cycles`` alone, sparsity is 0: nothing is asked of it.
 
         Raises
         ------
@@ -237,7 +247,7 @@ class PruneOptions:
             When there is no such setting, or its value has the wrong type or breaks a rule.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
-        values = {}
+        values: dict[str, Any] = {"sparsity": 0.0} if "cycles" in settings else {}
         for name, value in settings.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)

@@ -92,8 +92,12 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this process's part of ``items``: neighbours, as many as the others have where the number divides."""
-        return items[self.rank * len(items) // self.count : (self.rank + 1) * len(items) // self.count]
+        """Return this process's part of ``items``: neighbours, the least power of two of them that is enough for all; the last get fewer.
+
+        So every part is a branch of the binary tree in which one process would add up all of them (`PairwiseSum`).
+        """
+        part = 1 << max(0, -(-len(items) // self.count) - 1).bit_length()
+        return items[self.rank * part : (self.rank + 1) * part]
 
     def total(self, part: torch.Tensor) -> torch.Tensor:
         """Return the sum of all processes' ``part``, a vector; every process gets the same bits.

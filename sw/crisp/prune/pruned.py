@@ -64,7 +64,7 @@ class PrunedModel:
     data : str
         Name of the data set.
     source : str
-        SHA-256 of the weights before pruning; see `crisp.prune.state.hash_model`.
+        SHA-256 of the weights before pruning, outputs cut down to the classes; see `crisp.prune.state.hash_model`.
     options : PruneOptions
         Settings.
     dense_validation_accuracy : float

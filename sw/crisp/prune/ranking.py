@@ -15,6 +15,7 @@ salience, S that of all rank-columns of its layer that are as salient or more, i
 What a rank-column costs is one, its weights, its multiplications, or the cycles that the machine's model predicts for it.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from crisp.arch import Pattern
 
 from .blocks import RankColumns
-from .errors import PruneError
+from .errors import PruneError, UnreachableError
 from .options import Price, Ranking
 from .selection import Goal, Layer
 
@@ -72,7 +73,7 @@ def allocate(
 
     Raises
     ------
-    PruneError
+    UnreachableError
         When the goal asks for more than all layers can give, or for less than N:M takes by itself.
     """
     queue = Queue(columns, layers, ranking, price, floor, block // group)
@@ -80,15 +81,15 @@ def allocate(
     budget = int(total * (1 - goal.sparsity) + 1e-6)
     offered = sum(int(column.weights.sum()) for column in columns.values())
     if budget > offered and goal.cycles is None:
-        raise PruneError(
+        raise UnreachableError(
             f"sparsity must be at least {1 - offered / total:.3f}, which N:M takes by itself, not {goal.sparsity:.3f}; "
             f"choose a larger N or a higher sparsity"
         )
     left = offered - np.concatenate([[0], np.cumsum(queue.weights)])
     if left[-1] > budget:
-        raise PruneError(
-            f"sparsity must leave room for {left[-1]} weights, which the layers keep in any case, but leaves it for {budget}; "
-            f"lower the sparsity or the floor"
+        raise UnreachableError(
+            f"sparsity must be at most {math.floor(1e4 * (1 - left[-1] / total)) / 1e4:g}, which leaves the {left[-1]} weights that layers "
+            f"keep in any case, not {goal.sparsity:g}; lower the sparsity or the floor"
         )
     removed = int(np.argmax(left <= budget))
 
@@ -104,7 +105,7 @@ def allocate(
     def cycles(removed: int) -> int:
         return measure({name: Pattern(shapes[name], block, group, n) for name, n in decide(removed).items()})
 
-    return decide(search(cycles, queue, removed, goal.cycles))
+    return decide(search(cycles, queue, removed, goal))
 
 
 class Queue:
@@ -165,7 +166,7 @@ def worth(column: RankColumns, ranking: Ranking) -> np.ndarray:
         case Ranking.PRODUCT:
             above = np.cumsum(salience[::-1])[::-1]  # its own and all that are as salient or more
             share = np.divide(salience, above, out=np.zeros_like(salience), where=above > 0)
-            return np.minimum(-np.log1p(-np.minimum(share, 1 - 1e-16)), 1e9)
+            return -np.log1p(-np.minimum(share, 1 - 1e-16))
 
 
 def cost(column: RankColumns, layer: Layer, price: Price) -> np.ndarray:
@@ -192,8 +193,8 @@ def cycle_cost(column: RankColumns, layer: Layer, block_groups: int) -> np.ndarr
     return np.maximum(-np.diff(np.minimum.accumulate(cycles)), LEAST_CYCLES)
 
 
-def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int) -> int:
-    """Return how many rank-columns must go so that the network takes no more cycles than ``budget``: nearly the fewest.
+def search(cycles: Callable[[int], int], queue: Queue, fewest: int, goal: Goal) -> int:
+    """Return how many rank-columns must go so that the network takes no more cycles than the goal allows: nearly the fewest.
 
     Few predictions are made, since each takes time: between one that is too slow and one that is fast enough, the next is where the
     predicted cost of what goes says that the budget is met.
@@ -206,14 +207,15 @@ def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int)
         What goes, in order.
     fewest : int
         What must go in any case.
-    budget : int
-        Cycles.
+    goal : Goal
+        Has the budget.
 
     Raises
     ------
-    PruneError
+    UnreachableError
         When they do not suffice even for what the layers keep in any case.
     """
+    budget = goal.cycles or 0
     spent = np.concatenate([[0.0], np.cumsum(queue.cycles)])
     low, low_cycles = fewest, cycles(fewest)
     if low_cycles <= budget:
@@ -221,10 +223,13 @@ def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int)
     high = len(queue.owners)
     high_cycles = cycles(high)
     if high_cycles > budget:
-        raise PruneError(f"cycles must leave room for {high_cycles}, which the network takes at least, not {budget}; allow more cycles")
-    is_halved = False
+        told = f", {math.ceil(1e4 * high_cycles / goal.dense_cycles) / 1e4:g} of the dense network's" if goal.dense_cycles else ""
+        raise UnreachableError(
+            f"cycles must leave room for {high_cycles}{told}, which the network takes at least, not {budget}; allow more cycles"
+        )
+    must_halve = False
     while high - low > 1 and budget - high_cycles > TOLERANCE * budget:
-        if is_halved:
+        if must_halve:
             middle = (low + high) // 2
         else:
             share = (low_cycles - budget * (1 - TOLERANCE / 2)) / max(low_cycles - high_cycles, 1)
@@ -237,5 +242,5 @@ def search(cycles: Callable[[int], int], queue: Queue, fewest: int, budget: int)
             high, high_cycles = middle, found
         else:
             low, low_cycles = middle, found
-        is_halved = high - low > before // 2
+        must_halve = high - low > before // 2
     return high

@@ -15,7 +15,7 @@ from torch.nn import functional
 from crisp.data import Images
 
 from .processes import PairwiseSum, Processes
-from .ste import dense_weight
+from .ste import dense_weight, without_decay
 
 __all__ = ["Saliency", "measure_saliency"]
 
@@ -43,7 +43,8 @@ def measure_saliency(
     Parameters
     ----------
     model : Module
-        Network. Batch norm works with its statistics, which stay as they are; gradients are cleared before and after.
+        Network; it is left in evaluation mode. Batch norm works with its statistics, which stay as they are, and so do the gradients of
+        parameters.
     layers : mapping
         Layers with a weight, by name. Where a mask hides weights, the saliency is that of the weights behind it.
     batches : sequence of Images
@@ -51,8 +52,8 @@ def measure_saliency(
     kind : Saliency
         Formula.
     floor : float
-        The gradient's magnitude counts as at least ``floor`` times its mean in the layer, so that weights whose gradient vanishes on the
-        images at hand still compete by their size.
+        The gradient's magnitude counts as at least ``floor`` times its mean in the layer, its square in Fisher's formula as ``floor``^2
+        times the mean square, so that weights whose gradient vanishes on the images at hand still compete by their size.
     processes : Processes, optional
         Who shares the batches; all get the same bits.
 
@@ -87,7 +88,8 @@ def measure_saliency(
             case _:
                 return [gradient.square() for gradient in gradients]
 
-    means = mean_over(batches, find, [weight.shape for weight in weights.values()], processes)
+    with without_decay(layers.values()):
+        means = mean_over(batches, find, [weight.shape for weight in weights.values()], processes)
     result = {}
     for (name, weight), mean in zip(weights.items(), means, strict=True):
         gradient = mean.abs()

@@ -1,6 +1,6 @@
 """The goals of the iterations: how the density ramps down, and whether N:M or blocks come first.
 
-With d(i) the density after iteration i of k, d(0) = N / M:
+With d(i) the density after iteration i of k, d(0) what N:M leaves by itself, N / M where no group is padded:
 
 - geometric: d(i) = d(0) (d(k) / d(0)) ** (i / k): a constant share of what is left goes at a time, as in S. Han et al., arXiv 1506.02626
 - linear: d(i) = d(0) - (d(0) - d(k)) i / k
@@ -32,7 +32,10 @@ def ramp(start: float, end: float, count: int, schedule: Schedule) -> list[float
 
 
 def plan_goals(
-    options: PruneOptions, dense_cycles: int | None = None, measure: Callable[[Mapping[str, Pattern]], int] | None = None
+    options: PruneOptions,
+    dense_cycles: int | None = None,
+    measure: Callable[[Mapping[str, Pattern]], int] | None = None,
+    whole: float | None = None,
 ) -> list[Goal]:
     """Return the goal of each iteration.
 
@@ -44,8 +47,10 @@ def plan_goals(
         Predicted cycles of the dense network; needed with a budget of cycles.
     measure : callable, optional
         Predicts cycles from patterns; needed with a budget of cycles.
+    whole : float, optional
+        Density that N:M leaves by itself; by default N / M. Where groups are padded it is more.
     """
-    whole, count = options.n / options.group, options.iterations
+    whole, count = whole or options.n / options.group, options.iterations
     match options.order:
         case Order.TOGETHER:
             ns, shares = [options.n] * count, along(options, whole, count, 1)
@@ -56,7 +61,8 @@ def plan_goals(
             shares = [*along(options, 1.0, count - 1, 1 / whole), *along(options, whole, 1, 1)]
     cycles = [None if options.cycles is None or dense_cycles is None else int(share * dense_cycles) for _, share in shares]
     return [
-        Goal(sparsity=1 - density, cycles=budget, measure=measure, n=n) for n, (density, _), budget in zip(ns, shares, cycles, strict=True)
+        Goal(sparsity=1 - density, cycles=budget, measure=measure, dense_cycles=dense_cycles, n=n)
+        for n, (density, _), budget in zip(ns, shares, cycles, strict=True)
     ]
 
 

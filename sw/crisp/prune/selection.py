@@ -51,6 +51,8 @@ class Goal:
         Predicted cycles of the whole network, at most.
     measure : callable, optional
         Predicts the cycles of the whole network from the patterns of its layers; needed with ``cycles``.
+    dense_cycles : int, optional
+        Predicted cycles of the dense network, so that messages can name shares of it.
     n : int, optional
         N of this iteration, where it is not the one of the options: M while only blocks are pruned.
     """
@@ -58,6 +60,7 @@ class Goal:
     sparsity: float = 0.0
     cycles: int | None = None
     measure: Callable[[Mapping[str, Pattern]], int] | None = None
+    dense_cycles: int | None = None
     n: int | None = None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from crisp.arch import Pattern
+from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
 from crisp.files import replacing
 
@@ -31,9 +31,7 @@ from .trainer import Trainer
 __all__ = ["RunState", "StateFile", "describe_run", "hash_model"]
 
 #: Of the form of the file: another is refused.
-VERSION = 1
-#: Images whose pixels say which data it is; labels count all.
-SAMPLED_IMAGES = 16
+VERSION = 2
 
 
 class RunState:
@@ -62,6 +60,8 @@ class RunState:
         What is known of the one that has its masks and trains.
     stage_step : int
         Steps it has trained.
+    spent : float
+        Seconds that it has trained.
     dense_accuracy : float
         Of the network before pruning.
     """
@@ -79,6 +79,7 @@ class RunState:
         self.history: list[Iteration] = []
         self.current: Iteration | None = None
         self.stage_step = 0
+        self.spent = 0.0
         self.dense_accuracy = 0.0
 
     def masks(self) -> dict[str, np.ndarray]:
@@ -93,20 +94,19 @@ class RunState:
         """Return a layer's mask, bool [O, K], in the shape of its weight."""
         return mask_from_matrix(matrix, dense_weight(self.layers[name]), self.options.group, self.shapes[name])
 
-    def finish(self, accuracy: float, images: int, started: float) -> None:
-        """Note that an iteration is done, whose training began at ``started``."""
+    def finish(self, accuracy: float, images: int) -> None:
+        """Note that an iteration is done."""
         current = self.current or Iteration(0.0, 1.0, 0.0, 0.0, 0.0)
-        spent = time.monotonic() - started
         self.history.append(
             dataclasses.replace(
                 current,
                 validation_accuracy=accuracy,
-                seconds=current.saliency_seconds + current.selection_seconds + spent,
-                training_seconds=spent,
+                seconds=current.saliency_seconds + current.selection_seconds + self.spent,
+                training_seconds=self.spent,
                 images=images,
             )
         )
-        self.current, self.stage_step = None, 0
+        self.current, self.stage_step, self.spent = None, 0, 0.0
 
     def pack(self) -> dict[str, Any]:
         """Return it as tensors, numbers and text."""
@@ -117,6 +117,7 @@ class RunState:
             "ste_decay": next((straight_through(self.layers[name]).decay for name in self.patterns), 0.0),
             "step": self.trainer.step,
             "stage_step": self.stage_step,
+            "spent": self.spent,
             "history": [dataclasses.asdict(iteration) for iteration in self.history],
             "current": None if self.current is None else dataclasses.asdict(self.current),
             "dense_accuracy": self.dense_accuracy,
@@ -133,7 +134,7 @@ class RunState:
             hide(self.layers[name], self.mask(name, np.ones(shape, bool)), packed["ste_decay"])
         self.model.load_state_dict(packed["model"])
         self.trainer.optimizer.load_state_dict(packed["optimizer"])
-        self.trainer.step, self.stage_step = packed["step"], packed["stage_step"]
+        self.trainer.step, self.stage_step, self.spent = packed["step"], packed["stage_step"], packed["spent"]
         self.history = [Iteration(**iteration) for iteration in packed["history"]]
         self.current = None if packed["current"] is None else Iteration(**packed["current"])
         self.dense_accuracy = packed["dense_accuracy"]
@@ -222,11 +223,11 @@ def describe_run(
     selector: Callable[..., Any],
 ) -> dict[str, str]:
     """Return what a saved state must agree with, by name."""
-    sampled = training.take(np.linspace(0, len(training) - 1, min(SAMPLED_IMAGES, len(training))).astype(np.int64))
-    pixels = hashlib.sha256(training.labels.tobytes() + sampled.pixels().tobytes()).hexdigest()
+    machine = f"{Config.load(options.config).digest:08x}" if options.counts_cycles else "any"
     return {
         **{name: str(value) for name, value in options.to_dict().items()},
-        "data": f"{data.name}, {len(training)} images {pixels[:16]}",
+        "machine": machine,
+        "data": f"{data.name}, {len(training)} images {training.digest()[:16]}",
         "classes": str(list(classes)),
         "model": source[:16],
         "teacher": "none" if teacher is None else hash_model(teacher)[:16],

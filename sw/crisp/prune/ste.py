@@ -5,13 +5,15 @@ back when masks are chosen anew; in addition hidden weights decay: ``dw = dL/d(m
 wavering. Source: A. Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch", arXiv 2102.04010, equation 9.
 """
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-__all__ = ["StraightThrough", "dense_weight", "hide", "reveal", "seen_weight"]
+__all__ = ["StraightThrough", "dense_weight", "hide", "reveal", "seen_weight", "without_decay"]
 
 
 class MaskedWeight(torch.autograd.Function):
@@ -64,6 +66,20 @@ def hide(layer: nn.Module, mask: torch.Tensor, decay: float) -> None:
         through.mask, through.decay = mask, decay
     else:
         parametrize.register_parametrization(layer, "weight", StraightThrough(mask, decay))
+
+
+@contextlib.contextmanager
+def without_decay(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let gradients of hidden weights be those of the loss alone."""
+    masked = [straight_through(layer) for layer in layers if parametrize.is_parametrized(layer, "weight")]
+    decays = [through.decay for through in masked]
+    for through in masked:
+        through.decay = 0.0
+    try:
+        yield
+    finally:
+        for through, decay in zip(masked, decays, strict=True):
+            through.decay = decay
 
 
 def reveal(layer: nn.Module) -> None:

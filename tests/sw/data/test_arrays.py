@@ -34,7 +34,7 @@ def test_arrays_make_a_data_set(tmp_path):
     assert np.array_equal(data.train.images, content["x_train"])
     assert data.test.labels.dtype == np.int64
     assert data.test.labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert [len(part) for part in data.training_and_validation()] == [12, 0]
+    assert [len(part) for part in data.training_and_validation()] == [9, 3]
 
 
 def test_own_validation_images_and_names(tmp_path):

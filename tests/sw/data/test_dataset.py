@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.sw.small import striped_dataset, striped_split
@@ -21,6 +23,22 @@ def test_held_out_part_is_a_share_of_each_class_and_repeats():
     assert sorted([*rest.images.ravel(), *held.images.ravel()]) == list(range(400))
     assert np.array_equal(held.images, marked.hold_out(0.25, seed=3)[1].images)
     assert not np.array_equal(held.images, marked.hold_out(0.25, seed=4)[1].images)
+
+
+@pytest.mark.parametrize(("count", "held"), [(1, 0), (2, 1), (6, 1), (17, 1), (30, 2)])
+def test_held_out_part_has_one_of_each_class_at_least(count, held):
+    rest, kept = striped_split(3 * count, 3, 8, seed=0).hold_out(1 / 12, seed=0)
+    assert np.bincount(kept.labels, minlength=3).tolist() == [held] * 3
+    assert np.bincount(rest.labels, minlength=3).tolist() == [count - held] * 3
+
+
+def test_digest_is_of_pixels_and_labels():
+    split = striped_split(12, 3, 8, seed=0)
+    assert split.digest() == striped_split(12, 3, 8, seed=0).digest()
+    pixels = split.images.copy()
+    pixels[7, 2, 3] ^= 1
+    others = (dataclasses.replace(split, images=pixels), split.relabel(split.labels[::-1].copy()), split.take(slice(11)))
+    assert len({split.digest(), *(other.digest() for other in others)}) == 4
 
 
 def test_validation_images_are_always_the_same():

@@ -37,7 +37,7 @@ def test_folder_makes_a_data_set(root):
     data = load_folder(root, size=16)
     assert (data.name, data.classes, data.shape) == ("pets", ("n01", "n02", "n03"), (16, 16, 3))
     assert data.train.labels.tolist() == [0] * 4 + [1] * 5 + [2] * 3
-    assert [len(part) for part in (data.train, data.test, *data.training_and_validation())] == [12, 5, 12, 0]
+    assert [len(part) for part in (data.train, data.test, *data.training_and_validation())] == [12, 5, 9, 3]
     batch = next(data.test.batches(4))
     assert (batch.pixels().shape, batch.pixels().dtype, batch.inputs().shape) == ((4, 16, 16, 3), np.uint8, (4, 3, 16, 16))
     assert np.array_equal(batch.inputs(), IMAGENET.normalize(batch.pixels()))
@@ -57,7 +57,7 @@ def test_choosing_reads_nothing(root, monkeypatch):
     assert chosen.labels.tolist() == [1] * 4 + [0] * 3
     assert data.train.keep((2, 0)).labels.tolist() == [0] * 4 + [2] * 3
     assert [len(batch) for batch in chosen.batches(3, np.random.default_rng(0))] == [3, 3]
-    assert len(data.select((1, 2)).train) == 8
+    assert len(data.select((1, 2)).train) == 6
     assert len(data.train.hold_out(0.5, 0)[1]) == 6
 
 
@@ -68,6 +68,19 @@ def test_no_more_than_a_batch_is_read(root, monkeypatch):
     for number in (1, 2):
         next(batches).pixels()
         assert len(read) == 3 * number
+
+
+def test_digest_reads_no_picture(root, monkeypatch):
+    train = load_folder(root, size=16).train
+    before = train.digest()
+    monkeypatch.setattr(picture_files, "read_picture", lambda *args: pytest.fail("must not read"))
+    assert load_folder(root, size=16).train.digest() == before
+    path = train.root / os.fsdecode(train.files[0])
+    path.write_bytes(path.read_bytes() + b"more")
+    assert train.digest() != before
+    path.unlink()
+    with pytest.raises(MissingDataError, match="must be a file, not absent; load the folder again"):
+        train.digest()
 
 
 @pytest.mark.parametrize("augmented", [False, True])

@@ -228,9 +228,9 @@ def test_network_for_other_data(checkpoint, tmp_path):
 def test_settings_come_from_a_file_and_later_ones_count(tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text('[prune]\nsparsity = 0.7\nblock = 32\nschedule = "linear"\nkeep_dense = ["conv2"]\n')
-    settings = read_settings(path, {"sparsity": 0.85, "cycles": None}, ["block=64", "order=nm-first", "per_block = false"])
+    settings = read_settings(path, {"sparsity": 0.85, "cycles": None}, ["block=64", "order=nm-first", "per_block = false", "n=2"])
     assert settings == PruneOptions(
-        sparsity=0.85, block=64, schedule=Schedule.LINEAR, order=Order.NM_FIRST, per_block=False, keep_dense=("conv2",)
+        sparsity=0.85, block=64, schedule=Schedule.LINEAR, order=Order.NM_FIRST, n=2, per_block=False, keep_dense=("conv2",)
     )
     assert read_settings(None, {}) == PruneOptions()
 

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from crisp.arch import Config, Pattern, PatternError
 from crisp.compile import CompileError
@@ -7,11 +9,12 @@ from crisp.compile.compile import schedule_network
 from crisp.models import build
 from crisp.networks import Sparsity, prune_uniformly
 from crisp.progress import silent
+from crisp.prune import PruneOptions, prune
 from crisp.prune.cycle_estimate import random_pattern
 from crisp.prune.cycles import CycleModel
 from crisp.quantize import quantize, to_network
 
-from ..small import small_mobile, small_net, with_statistics
+from ..small import SmallNet, small_mobile, small_net, striped_dataset, with_statistics
 
 DEFAULT = Config.preset("default")
 
@@ -104,7 +107,8 @@ def test_layers_that_do_not_fit_are_named():
     cycles = CycleModel(build("resnet18", 4, 28, 0, in_channels=1, width=0.5), noise(1, 28, 28)[:1], Config.preset("tiny"))
     with pytest.raises(CompileError, match=r"layer3\.0\.add: a row tile needs column_buffer_depth of 288"):
         _ = cycles.dense
-    assert cycles.step_cycles["layer3.0.conv1"] > 0  # from the densities that do fit
+    few, many = cycles.layer_cycles("layer3.0.conv1", np.array([100.0, 200.0]))  # from the densities that do fit
+    assert 0 < few < many
 
 
 def errors(cycles, trials):
@@ -134,10 +138,51 @@ def test_the_estimate_is_fair_for_depthwise_networks():
     assert errors(cycles, 4).max() < 0.1
 
 
-def test_a_step_costs_a_cycle_for_every_group_pixel_tile_and_row_tile():
+def test_a_step_costs_a_cycle_for_every_pixel_tile_and_row_tile():
     for block in (16, 32):
         cycles = CycleModel(build("resnet20", 10), noise(1, 28, 28)[:1], DEFAULT, block)
-        groups = block // 4
-        assert cycles.step_cycles["layer1.0.conv1"] == pytest.approx(groups * 49, rel=0.03)  # 784 pixels, 16 channels
-        assert cycles.step_cycles["layer2.1.conv1"] == pytest.approx(groups * 2 * 13, rel=0.03)  # 196 pixels, 32 channels
-        assert cycles.step_cycles["layer3.1.conv1"] == pytest.approx(groups * 4 * 4, rel=0.05)  # 49 pixels, 64 channels
+
+        def step(name, cycles=cycles):
+            low, high = (share * cycles.patterns[name].row_steps.max() for share in (0.05, 0.5))
+            return np.diff(cycles.layer_cycles(name, np.array([low, high])))[0] / (high - low)
+
+        assert step("layer1.0.conv1") == pytest.approx(49, rel=0.03)  # 784 pixels, 16 channels
+        assert step("layer2.1.conv1") == pytest.approx(2 * 13, rel=0.03)  # 196 pixels, 32 channels
+        assert step("layer3.1.conv1") == pytest.approx(4 * 4, rel=0.05)  # 49 pixels, 64 channels
+
+
+class Twice(SmallNet):
+    """One of its layers is called two times."""
+
+    def forward(self, x):
+        x = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.conv3(self.relu(self.conv3(self.relu(self.bn2(self.conv2(x)))))) + self.shortcut(x))
+        return self.fc(torch.flatten(self.pool(y), 1))
+
+
+def test_a_layer_that_is_called_twice_has_one_pattern():
+    torch.manual_seed(0)
+    options = PruneOptions(sparsity=0.9, iterations=1, final_images=16, batch=16)
+    pruned, images, tiny = prune(with_statistics(Twice()), striped_dataset(), (0, 1), options), noise(1, 12, 12), Config.preset("tiny")
+    cycles = CycleModel(pruned.model, images[:1], tiny)
+    assert cycles.predict(pruned.patterns) == full_path(pruned.model, images, tiny, pruned.patterns)
+    assert cycles.predict(pruned.patterns) < 0.4 * cycles.dense
+    once = cycles.estimator.layer("conv3", np.array([72.0]))
+    assert cycles.layer_cycles("conv3", np.array([72.0])) > 1.5 * once
+
+
+class GroupedFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(4, 16, 3, 2, 1, groups=4), nn.ReLU(), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.fc = nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.fc(self.net(x))
+
+
+def test_behind_a_grouped_first_layer_the_second_is_pruned():
+    cycles = CycleModel(GroupedFirst().eval(), noise(4, 12, 12)[:1], DEFAULT)
+    assert list(cycles.estimator.curves) == ["net.2"]

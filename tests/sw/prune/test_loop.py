@@ -4,15 +4,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests.sw.small import SmallNet, striped_dataset
+from tests.sw.small import SmallNet, small_net, striped_dataset
 
-from crisp.arch import check
+from crisp.arch import Config, check
 from crisp.data import DataError
 from crisp.models import accuracy
-from crisp.prune import Price, PruneError, PruneOptions, Ranking, Saliency, loop, prune
+from crisp.prune import Order, Price, PruneError, PruneOptions, Ranking, Saliency, loop, prune
+from crisp.prune.cycles import CycleModel
 from crisp.prune.layers import weight_matrix
 from crisp.prune.loop import contest
 from crisp.prune.schedule import plan_goals
+from crisp.prune.ste import hide
 
 CLASSES = (3, 1)
 OPTIONS = PruneOptions(
@@ -103,6 +105,108 @@ def test_other_settings_work(network, change):
     assert prune(network, striped_dataset(), CLASSES, options).sparsity >= 0.85
 
 
+def orders_seen(network, monkeypatch, **settings):
+    """Return what was pruned, and of every iteration the density and the decay of each layer."""
+    seen = []
+    monkeypatch.setattr(loop, "hide", lambda layer, mask, decay: (seen.append((mask.mean().item(), decay)), hide(layer, mask, decay)))
+    options = dataclasses.replace(OPTIONS, iteration_images=16, final_images=16, n=2, per_block=False, **settings)
+    result = prune(network, striped_dataset(), CLASSES, options)
+    return result, [seen[start : start + 3] for start in range(0, 9, 3)]
+
+
+def test_nm_first(network, monkeypatch):
+    result, steps = orders_seen(network, monkeypatch, order=Order.NM_FIRST)
+    assert [density for density, _ in steps[0]] == [0.5] * 3  # all blocks stay
+    assert result.sparsity >= 0.85
+    assert {int(n) for pattern in result.patterns.values() for n in np.unique(pattern.n)} == {0, 2}
+
+
+def test_blocks_first(network, monkeypatch):
+    n = []
+    monkeypatch.setattr(loop, "check", lambda weights, pattern, layer: n.append(set(np.unique(pattern.n).tolist())))
+    orders_seen(network, monkeypatch, order=Order.BLOCKS_FIRST)
+    assert set().union(*n[:6]) == {0, 4}  # three layers, two iterations
+    assert set().union(*n[6:]) <= {0, 2}
+
+
+def test_hidden_weights_decay_until_the_last_masks(network, monkeypatch):
+    _, steps = orders_seen(network, monkeypatch, ste_decay=0.1)
+    assert [decay for step in steps for _, decay in step] == [0.1] * 6 + [0.0] * 3
+
+
+@pytest.mark.parametrize("comeback", [0.0, 0.3])
+def test_hidden_weights_compete_by_less(network, comeback):
+    options = dataclasses.replace(OPTIONS, saliency=Saliency.MAGNITUDE, comeback=comeback)
+    result = prune(network, striped_dataset(), CLASSES, options)
+    every = prune(network, striped_dataset(), CLASSES, dataclasses.replace(options, comeback=1.0))
+    assert result.history[-1].changed_share < every.history[-1].changed_share
+
+
+def test_floor_of_the_gradient_counts(network):
+    options = dataclasses.replace(OPTIONS, iterations=1, final_images=0, saliency=Saliency.ABSOLUTE, comeback=1.0)
+    by_size, by_gradient, by_magnitude = (
+        prune(network, striped_dataset(), CLASSES, dataclasses.replace(options, **change)).model.conv2.weight != 0
+        for change in ({"gradient_floor": 1e6}, {"gradient_floor": 0.0}, {"saliency": Saliency.MAGNITUDE})
+    )
+    assert torch.equal(by_size, by_magnitude) or (by_size == by_magnitude).float().mean() > 0.95  # layers weigh differently
+    assert (by_gradient == by_magnitude).float().mean() < 0.95
+
+
+def test_price_of_cycles(network):
+    options = dataclasses.replace(OPTIONS, sparsity=0.6, iterations=1, final_images=0, saliency=Saliency.MAGNITUDE, ranking=Ranking.RAW)
+    densities = [
+        [
+            pattern.density
+            for pattern in prune(network, striped_dataset(), CLASSES, dataclasses.replace(options, price=price)).patterns.values()
+        ]
+        for price in (Price.NONE, Price.CYCLES)
+    ]
+    assert densities[0] != densities[1]
+
+
+@pytest.mark.parametrize("seed", [28, 33])
+def test_budget_near_the_least_is_met_though_saliency_would_choose_slower_blocks(seed):
+    """The least cycles hang on which blocks stay: here magnitudes reach fewer than the saliency after training does."""
+    options = dataclasses.replace(
+        OPTIONS, sparsity=0.0, cycles=0.3066, iteration_images=64, final_images=64, saliency_images=64, saliency=Saliency.ABSOLUTE,
+        gradient_floor=0.0, distillation=0.0, comeback=0.3,
+    )  # fmt: skip
+    result = prune(small_net(seed), striped_dataset(), CLASSES, options)
+    model = CycleModel(result.model, striped_dataset().train.take(slice(1)).inputs(), Config.preset("default"))
+    assert model.predict(result.patterns) <= 0.3066 * model.dense
+
+
+def test_what_nothing_can_be_chosen_by_is_told(network, monkeypatch):
+    broken = copy.deepcopy(network)
+    broken.conv3.weight.data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(PruneError, match="conv3: weights must be finite, but 1 are not; train the network again"):
+        prune(broken, striped_dataset(), CLASSES, OPTIONS)
+
+    def saliency(value):
+        return lambda model, layers, *rest: {name: torch.full_like(layer.weight, value).detach().numpy() for name, layer in layers.items()}
+
+    monkeypatch.setattr(loop, "measure_saliency", saliency(float("inf")))
+    with pytest.raises(PruneError, match=r"conv2: saliency must be finite, but \d+ are not; lower the learning rate"):
+        prune(network, striped_dataset(), CLASSES, OPTIONS)
+    monkeypatch.setattr(loop, "measure_saliency", saliency(0.0))
+    with pytest.raises(PruneError, match=r"saliency must be above 0 somewhere, but magnitude is 0 in all layers"):
+        prune(network, striped_dataset(), CLASSES, OPTIONS)
+
+
+def test_network_of_other_classes_is_refused():
+    with pytest.raises(PruneError, match="must have an output for each of the 4 classes of stripes, not 10; choose the data"):
+        prune(SmallNet(10), striped_dataset(), CLASSES, dataclasses.replace(OPTIONS, distillation=0.0))
+
+
+def test_few_images_a_class(network):
+    few = striped_dataset(count=24)  # six of each
+    options = dataclasses.replace(OPTIONS, iterations=1, batch=4, final_images=8)
+    assert prune(network, few, CLASSES, options).sparsity >= 0.85
+    one = dataclasses.replace(few, train=few.train.take(slice(4)))
+    with pytest.raises(PruneError, match="stripes: the user's classes must have images to judge by besides those to learn from; add some"):
+        prune(network, one, CLASSES, dataclasses.replace(options, batch=2))
+
+
 def test_progress_is_told(network):
     told = []
     prune(network, striped_dataset(), CLASSES, OPTIONS, lambda *step: told.append(step))
@@ -121,8 +225,11 @@ def test_wrong_classes_and_too_few_images(network):
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
-        ({"sparsity": 0.0, "cycles": 0.1}, r"cycles must leave room for \d+, which the network takes at least, not \d+; allow more cycles"),
-        ({"floor": 0.5}, r"sparsity must leave room for \d+ weights, .*; lower the sparsity or the floor"),
+        (
+            {"sparsity": 0.0, "cycles": 0.1},
+            r"cycles must leave room for \d+, 0\.\d+ of the dense network's, which the network takes at least, not \d+; allow more cycles",
+        ),
+        ({"floor": 0.5}, r"sparsity must be at most 0\.\d+, which leaves the \d+ weights .*; lower the sparsity or the floor"),
     ],
 )
 def test_goal_out_of_reach_is_told_before_training(network, tmp_path, goal, message):

@@ -46,7 +46,7 @@ def test_pairwise_sum_is_a_binary_tree():
 
 def test_sum_hangs_on_terms_alone_whoever_adds_them():
     random = np.random.default_rng(0)
-    terms = [torch.from_numpy(random.normal(size=5).astype(np.float32)) for _ in range(16)]
+    terms = [torch.from_numpy(random.normal(size=5).astype(np.float32)) for _ in range(16)] + [torch.zeros(5)]
 
     def tree(items):
         sums = PairwiseSum()
@@ -54,16 +54,17 @@ def test_sum_hangs_on_terms_alone_whoever_adds_them():
             sums.add(item.clone())
         return sums.total()
 
-    for count in (2, 4, 8):
-        shares = [Processes(rank, count).share(terms) for rank in range(count)]
-        assert torch.equal(tree([tree(share) for share in shares]), tree(terms))
+    for number in range(1, 17):
+        for count in range(2, 9):
+            shares = [Processes(rank, count).share(terms[:number]) for rank in range(count)]
+            assert torch.equal(tree([tree(share or terms[16:]) for share in shares]), tree(terms[:number])), (number, count)
 
 
-@pytest.mark.parametrize(("count", "items"), [(2, 7), (3, 8), (4, 2), (1, 5)])
+@pytest.mark.parametrize(("count", "items"), [(2, 7), (3, 8), (4, 2), (1, 5), (4, 16)])
 def test_shares_are_all_items_once(count, items):
     shares = [list(Processes(rank, count).share(range(items))) for rank in range(count)]
     assert [item for share in shares for item in share] == list(range(items))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert max(map(len, shares)) < 2 * items / count + 1
 
 
 def test_alone_there_is_nothing_to_send():
@@ -79,10 +80,13 @@ def test_alone_there_is_nothing_to_send():
 def test_microbatches_are_shared_equally():
     assert microbatch(PruneOptions(batch=64), Processes(0, 4)) == 16
     assert microbatch(PruneOptions(batch=64, microbatch=8), Processes(0, 4)) == 8
-    with pytest.raises(PruneError, match="batch / microbatch must be a multiple of the number of processes, 3, not 64 / all"):
+    with pytest.raises(PruneError, match="batch / microbatch must be a power of two for each process, of which there are 3, not 64 / all"):
         microbatch(PruneOptions(batch=64), Processes(0, 3))
-    with pytest.raises(PruneError, match="batch / microbatch must be a multiple of the number of processes, 4, not 64 / 32"):
+    with pytest.raises(PruneError, match="batch / microbatch must be a power of two for each process, of which there are 4, not 64 / 32"):
         microbatch(PruneOptions(batch=64, microbatch=32), Processes(0, 4))
+    assert microbatch(PruneOptions(batch=24, microbatch=4), Processes(0, 3)) == 4
+    with pytest.raises(PruneError, match="of which there are 2, not 24 / 4; choose another batch or microbatch"):
+        microbatch(PruneOptions(batch=24, microbatch=4), Processes(0, 2))
 
 
 @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda:0", "nccl")])

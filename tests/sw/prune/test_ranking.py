@@ -88,7 +88,7 @@ def test_allocation_equals_brute_force(seed, share, ranking, price, steps, floor
     expected = brute_force(layers, columns, done, ranking, price, least)
     arguments = {"ranking": ranking, "price": price, "floor": floor, "block": BLOCK, "group": GROUP}
     if expected is None:
-        with pytest.raises(PruneError, match="sparsity must leave room for"):
+        with pytest.raises(PruneError, match="sparsity must be at most"):
             allocate(columns, layers, Goal(1 - share), **arguments)
         return
     chosen = allocate(columns, layers, Goal(1 - share), **arguments)
@@ -155,10 +155,15 @@ def test_product_keeps_the_largest_product_of_kept_shares():
         (
             Goal(0.9),
             0.5,
-            "sparsity must leave room for 256 weights, which the layers keep in any case, but leaves it for 102; "
+            "sparsity must be at most 0.75, which leaves the 256 weights that layers keep in any case, not 0.9; "
             "lower the sparsity or the floor",
         ),
         (Goal(0.6, 50), 0, "a budget of cycles must come with a model of the machine; give `measure`"),
+        (
+            Goal(0.6, 50, lambda patterns: 70, 640),
+            0,
+            "cycles must leave room for 70, 0.1094 of the dense network's, which the network takes at least, not 50; allow more cycles",
+        ),
         (
             Goal(0.6, 50, lambda patterns: 70),
             0,

@@ -75,6 +75,26 @@ def test_hidden_weights_have_a_saliency(batches):
     assert (measure_saliency(model, {"conv2": model.conv2}, batches, Saliency.ABSOLUTE)["conv2"] > 0).mean() > 0.25
 
 
+@pytest.mark.parametrize("kind", [Saliency.TAYLOR, Saliency.ABSOLUTE, Saliency.FISHER])
+def test_decay_of_hidden_weights_is_no_part_of_it(batches, kind):
+    model = small_net()
+    mask = (torch.arange(model.conv2.weight.numel()) % 3 > 0).float().view_as(model.conv2.weight)
+    found = []
+    for decay in (0.0, 1.0):
+        hide(model.conv2, mask, decay)
+        found.append(measure_saliency(model, {"conv2": model.conv2}, batches, kind)["conv2"])
+    assert np.array_equal(*found)
+    assert model.conv2.parametrizations.weight[0].decay == 1.0
+
+
+def test_floor_of_fisher_is_of_the_root_mean_square(batches):
+    model = small_net()
+    squares = (gradients(model, model.conv2, batches) ** 2).mean(axis=0)
+    found = measure_saliency(model, {"conv2": model.conv2}, batches, Saliency.FISHER, floor=3.0)["conv2"]
+    expected = model.conv2.weight.detach().double().numpy() ** 2 * np.maximum(squares, 9.0 * squares.mean())
+    assert np.allclose(found, expected, rtol=1e-4)
+
+
 def test_statistics_of_batch_norm_and_gradients_stay(batches):
     model = small_net().train()
     before = model.bn1.running_mean.clone()

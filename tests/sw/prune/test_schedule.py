@@ -1,6 +1,6 @@
 import pytest
 
-from crisp.prune import Order, PruneOptions, Schedule
+from crisp.prune import Order, PruneError, PruneOptions, Schedule
 from crisp.prune.schedule import plan_goals, ramp
 
 
@@ -19,7 +19,7 @@ def test_ramps(schedule, expected):
 @pytest.mark.parametrize("schedule", Schedule)
 @pytest.mark.parametrize("order", Order)
 def test_goals_rise_to_what_is_asked(schedule, order):
-    options = PruneOptions(sparsity=0.9, cycles=0.2, iterations=5, schedule=schedule, order=order)
+    options = PruneOptions(sparsity=0.9, cycles=0.2, iterations=5, schedule=schedule, order=order, n=2, per_block=False)
     goals = plan_goals(options, 1000, len)
     assert len(goals) == 5
     assert goals[-1].sparsity == pytest.approx(0.9)
@@ -30,7 +30,7 @@ def test_goals_rise_to_what_is_asked(schedule, order):
 
 
 def test_orders():
-    together, first, last = (plan_goals(PruneOptions(sparsity=0.9, n=2, iterations=3, order=order)) for order in Order)
+    together, first, last = (plan_goals(PruneOptions(sparsity=0.9, n=2, per_block=False, iterations=3, order=order)) for order in Order)
     assert [goal.n for goal in together] == [2, 2, 2]
     assert together[0].sparsity > 0.5
     assert [goal.n for goal in first] == [2, 2, 2]
@@ -39,11 +39,29 @@ def test_orders():
     assert last[1].sparsity == pytest.approx(0.8)  # half of the rest goes with 2:4
 
 
+def test_padding_leaves_more_than_n_of_m():
+    goals = plan_goals(PruneOptions(sparsity=0.9, n=2, per_block=False, iterations=3, order=Order.NM_FIRST), whole=0.6)
+    assert goals[0].sparsity == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("order", [Order.NM_FIRST, Order.BLOCKS_FIRST])
+@pytest.mark.parametrize("settings", [{"n": 4, "per_block": False}, {"n": 2, "per_block": True}])
+def test_one_part_of_the_pattern_can_come_first_only_where_there_are_two(order, settings):
+    with pytest.raises(PruneError, match=rf"order must be together where .* not {order.value}; .* set per_block to false and n below 4"):
+        PruneOptions(order=order, **settings)
+
+
 def test_nothing_is_asked_of_cycles_where_there_is_no_budget():
     assert all(goal.cycles is None for goal in plan_goals(PruneOptions(), 1000, len))
 
 
 def test_settings_survive_json():
-    options = PruneOptions(sparsity=0.8, order=Order.NM_FIRST, keep_dense=("a",), cycles=0.5)
+    options = PruneOptions(sparsity=0.8, order=Order.NM_FIRST, n=2, per_block=False, keep_dense=("a",), cycles=0.5)
     assert PruneOptions.from_dict(options.to_dict()) == options
     assert PruneOptions.from_dict(PruneOptions().to_dict()) == PruneOptions()
+
+
+def test_with_cycles_alone_nothing_is_asked_of_sparsity():
+    assert PruneOptions.from_dict({"cycles": 0.5}).sparsity == 0
+    assert PruneOptions.from_dict({"cycles": 0.5, "sparsity": 0.8}).sparsity == 0.8
+    assert PruneOptions.from_dict({}).sparsity == 0.9

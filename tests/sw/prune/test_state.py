@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.sw.small import ROOT, little_room, small_net, striped_dataset
 
+from crisp.arch import Config
 from crisp.prune import PruneError, PruneOptions, prune
 from crisp.prune.state import hash_model
 
@@ -168,11 +169,38 @@ def test_state_of_another_run_is_refused(state):
     )
     refused(r"; classes \[1, 3\], not \[3, 1\]", classes=(1, 3))
     refused(r"with data stripes, 56 images \w+, not stripes, 110 images \w+", data=striped_dataset(count=120))
+    changed = striped_dataset()
+    changed.train.images[57, 3, 4] += 1
+    refused(r"with data stripes, 110 images \w+, not stripes, 110 images \w+; delete it", data=changed)
     other = Dropping()
     other.network.conv1.weight.data[0, 0, 0, 0] += 1
     refused(r"model \w{16}, not \w{16}", model=other)
     refused("with selector other, not choose_masks", selector=other_selector)
     assert state.is_file()
+
+
+def test_state_of_another_machine_is_refused(tmp_path):
+    state, machine = tmp_path / "run.pt", tmp_path / "machine.toml"
+    options = dataclasses.replace(OPTIONS, cycles=0.9, config=str(machine))
+    tiny = dataclasses.asdict(Config.preset("tiny"))
+    machine.write_text("\n".join(f"{name} = {value}" for name, value in tiny.items()))
+    run(state, kill_after=5, options=options)
+    machine.write_text("\n".join(f"{name} = {value}" for name, value in {**tiny, "activation_buffer_depth": 8192}.items()))
+    with pytest.raises(PruneError, match=r"must belong to a run with machine \w{8}, not \w{8}; delete it"):
+        run(state, options=options)
+
+
+def test_time_of_an_interrupted_run_is_counted(tmp_path):
+    state = tmp_path / "run.pt"
+
+    def progress(*step):
+        time.sleep(0.05)
+        if step[:2] == ("prune 1/3", 3):
+            raise Killed
+
+    with pytest.raises(Killed):
+        prune(Dropping(), striped_dataset(), CLASSES, OPTIONS, progress, state=state, state_seconds=0.0)
+    assert run(state)[0].history[0].training_seconds > 0.1  # of two steps before, and of one after
 
 
 def other_selector(*arguments):
@@ -187,7 +215,7 @@ def test_damaged_state_is_told(state):
     with pytest.raises(PruneError, match=r"run\.pt: must be the state of a pruning run, not something damaged \(.*\); delete it"):
         run(state)
     torch.save({"version": 99, "run": {}, "state": {}}, state)
-    with pytest.raises(PruneError, match="must be of form 1, not 99; delete it, or go on with the version that wrote it"):
+    with pytest.raises(PruneError, match="must be of form 2, not 99; delete it, or go on with the version that wrote it"):
         run(state)
     torch.save(torch.nn.Linear(1, 1), state)  # would run code
     with pytest.raises(PruneError, match="must be the state of a pruning run, not something damaged"):
