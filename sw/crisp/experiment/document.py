@@ -1,15 +1,19 @@
 """docs/pruning-results.md: tables of what experiments measured."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from crisp.prune import PruneOptions
 from crisp.report import markdown_table
 
 from .levels import LevelKind
 from .methods import METHODS, OURS
-from .records import Record, by, of_kind, reached
+from .records import Record, by, of_kind, reached, separate
+from .state import OF_RUN
 from .statistics import Interval, compare, drops, seed_interval
 from .style import methods_of
 
@@ -27,6 +31,7 @@ def pruning_markdown(records: Sequence[Record]) -> str:
     records : sequence of mapping
         Records, as `crisp.experiment.records.collect` gives them.
     """
+    records = separate(records)
     parts = [
         "# What pruning costs",
         "Made by `crisp docs` from `results/pruning.json`, which `crisp experiment` writes; each record has its command, seed and commit. "
@@ -51,17 +56,29 @@ def pruning_summary(records: Sequence[Record]) -> str:
     records : sequence of mapping
         Records, as `crisp.experiment.records.collect` gives them.
     """
-    chosen = [record for record in of_kind(records, *EQUAL) if record["base_method"] == record["method"]]
+    chosen = [record for record in of_kind(separate(records), *EQUAL) if record["base_method"] == record["method"]]
     methods = [OURS, *(method for method in methods_of(chosen) if method != OURS)]
     lines = []
     for (network, _), cell in sorted(by(chosen, lambda record: (record["network"], level_of(record))).items()):
         cells = [[record for record in cell if record["method"] == method] for method in methods]
-        usable = reached(cell)
+        usable = [record for record in reached(cell) if run_of(record) in shared(cells)]
         if not usable:
             continue
+        cells = [[record for record in found if record["note"] or record in usable] for found in cells]
         speed = float(np.mean([record["cycles_dense"] / record["cycles"] for record in usable]))
         lines.append((network, f"x{speed:.1f}", *(summary_cell(found, method) for method, found in zip(methods, cells, strict=True))))
     return markdown_table(("network", "speed-up", *(emphasis(method) for method in methods)), lines)
+
+
+def shared(cells: Sequence[Sequence[Record]]) -> set[tuple[Any, ...]]:
+    """Return the class sets and seeds that all methods have which have any: so that means of one line are over the same runs."""
+    runs = [{run_of(record) for record in reached(cell)} for cell in cells]
+    return set.intersection(*(found for found in runs if found)) if any(runs) else set()
+
+
+def run_of(record: Record) -> tuple[Any, ...]:
+    """Return class set and seed of a record."""
+    return tuple(record["classes"]), record["seed"]
 
 
 def summary_cell(records: Sequence[Record], method: str) -> str:
@@ -109,7 +126,7 @@ def what_was_run(records: Sequence[Record]) -> str:
                 ", ".join(f"{size}" for size in sizes),
                 f"{len(sets)}",
                 f"{len({record['seed'] for record in cell})}",
-                f"{len(cell)}",
+                f"{len(cell) - len(dense)}",
                 mean_percent(record["top1_base"] for record in dense),
                 mean_percent(record["top1_float"] for record in dense),
                 f"{dense[0]['cycles_dense']:,}" if dense else "",
@@ -131,8 +148,20 @@ def what_was_run(records: Sequence[Record]) -> str:
     commits = ", ".join(sorted({record["commit"] for record in done}))
     return (
         f"{markdown_table(headings, lines)}\n\nAccuracy is top-1 on the {splits} images of the user's classes. Cycles are those that the "
-        f"compiler predicts for one image on {configs}. Commits: {commits}."
+        f"compiler predicts for one image on {configs}. Commits: {commits}.{settings_text(done)}"
     )
+
+
+def settings_text(records: Sequence[Record]) -> str:
+    """Return in what the settings of ours differ from the library's defaults, network by network."""
+    usual, texts = PruneOptions().to_dict(), {}
+    for network, cell in by((record for record in records if record["method"] == OURS), lambda record: record["network"]).items():
+        changed = {name: value for name, value in cell[0]["options"].items() if name not in OF_RUN and value != usual.get(name)}
+        texts[network] = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in changed.items())
+    lines = "; ".join(
+        f"{text} ({', '.join(name for name in texts if texts[name] == text)})" for text in dict.fromkeys(texts.values()) if text
+    )
+    return f" Settings are the library's but for {lines}." if lines else ""
 
 
 def methods_section(records: Sequence[Record]) -> str:
@@ -257,7 +286,7 @@ def layers_section(records: Sequence[Record]) -> str:
 
 def paired(records: Sequence[Record], method: str) -> list[Record]:
     """Return the records of ours and of ``method``, if they have a class set and a seed in common."""
-    seen = [{(tuple(record["classes"]), record["seed"]) for record in records if record["method"] == name} for name in (OURS, method)]
+    seen = [{run_of(record) for record in records if record["method"] == name} for name in (OURS, method)]
     return [record for record in records if record["method"] in (OURS, method)] if seen[0] & seen[1] else []
 
 

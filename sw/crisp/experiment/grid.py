@@ -14,6 +14,7 @@ from crisp.arch import Config
 from crisp.data import Dataset, choose_classes, draw_classes
 from crisp.prune import PruneOptions
 
+from .base import describe_data
 from .errors import ExperimentError
 from .fields import nearest
 from .levels import Level
@@ -97,12 +98,13 @@ def expand(experiment: Experiment, dataset: Dataset) -> list[Run]:
     ExperimentError
         When settings contradict each other.
     """
+    data = describe_data(dataset)
     found: dict[str, Run] = {}
     order: dict[str, tuple[int, int, int]] = {}
     for number, grid in enumerate(experiment.grids):
         for seed_number, seed in enumerate(grid.seeds):
             for set_number, (class_set, labels) in enumerate(sets_of(experiment, grid, dataset)):
-                for run in cells(experiment, grid, dataset, seed, class_set, labels):
+                for run in cells(experiment, grid, data, seed, class_set, labels):
                     if run.key not in found:
                         found[run.key], order[run.key] = run, (seed_number, set_number, number)
     return sorted(found.values(), key=lambda run: order[run.key])
@@ -121,7 +123,7 @@ def name_sets(classes: ClassSets, dataset: Dataset) -> list[tuple[str, tuple[int
     return [(f"{classes.name}-{suffix}", labels) for suffix, labels in explicit + drawn]
 
 
-def cells(experiment: Experiment, grid: Grid, dataset: Dataset, seed: int, class_set: str, labels: tuple[int, ...]) -> Iterator[Run]:
+def cells(experiment: Experiment, grid: Grid, data: dict[str, Any], seed: int, class_set: str, labels: tuple[int, ...]) -> Iterator[Run]:
     """Yield the runs of one seed and one set of classes."""
     for network in grid.networks:
         for method in with_dense(experiment, grid):
@@ -139,7 +141,7 @@ def cells(experiment: Experiment, grid: Grid, dataset: Dataset, seed: int, class
                     level=level,
                     options=options,
                     seed=seed,
-                    description=describe(experiment, dataset, network, labels, method, level, options),
+                    description=describe(experiment, data, network, labels, method, level, options),
                 )
 
 
@@ -151,7 +153,7 @@ def with_dense(experiment: Experiment, grid: Grid) -> list[str]:
 
 def describe(
     experiment: Experiment,
-    dataset: Dataset,
+    data: dict[str, Any],
     network: str,
     labels: Sequence[int],
     method: str,
@@ -166,7 +168,7 @@ def describe(
     choice = experiment.networks[network]
     return {
         "revision": REVISION,
-        "data": [dataset.name, len(dataset.train), len(dataset.test)],
+        "data": data,
         "network": {name: value for name, value in dataclasses.asdict(choice).items() if name not in ("name", "options", "checkpoint")},
         "weights": digest(choice.checkpoint) if choice.checkpoint else "",
         "classes": list(labels),

@@ -186,7 +186,7 @@ METHODS: dict[str, Method] = {
             text="Ours, but weights are what layers compete for, not cycles: the most accurate at a sparsity, and slower.",
             options={"price": "weights"},
         ),
-        Method(name=OURS, label="ours", text="The library's defaults."),
+        Method(name=OURS, label="ours", text="The library's choice of masks."),
     )
 }
 

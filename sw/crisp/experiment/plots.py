@@ -1,7 +1,7 @@
 """Pictures of experiments: what accuracy costs by each method.
 
 A point is the mean over class sets and seeds of the drop against the dense network that was fine-tuned alike, paired; its bar is the 95%
-interval over pairs. Levels that a method cannot reach have no point.
+interval over seeds. Levels that a method cannot reach have no point.
 """
 
 import enum
@@ -13,7 +13,7 @@ import numpy as np
 
 from .levels import LevelKind
 from .methods import OURS
-from .records import Record, by, of_kind, reached
+from .records import Record, by, of_kind, reached, separate
 from .statistics import Interval, drops, seed_interval, t_interval
 from .style import Style, finish, methods_of, save, styles
 from .trials_plot import draw_trials
@@ -68,7 +68,8 @@ def draw_all(records: Sequence[Record], output: Path) -> list[Path]:
         "pruning-saliency.png": draw_saliency,
         "pruning-settings.png": draw_trials,
     }
-    return [output / name for name, draw in pictures.items() if draw(records, output / name)]
+    separated = separate(records)
+    return [output / name for name, draw in pictures.items() if draw(separated, output / name)]
 
 
 def draw_cycles(records: Sequence[Record], path: Path) -> bool:

@@ -4,9 +4,11 @@ import dataclasses
 import multiprocessing
 import queue
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -144,28 +146,37 @@ def run_all(
             finished(attempt(run, experiment, folder, dataset, Teller(progress, 1, str(run))))
         return outcomes
     context = multiprocessing.get_context("spawn")  # fork would copy PyTorch's threads in whatever state they are
-    with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=context)
+    with context.Manager() as manager:
         messages = manager.Queue(1000)
-        running: dict[Future[Outcome], int] = {}  # with the worker's number
+        running: dict[Future[Outcome], tuple[int, Run]] = {}  # with the worker's number
         try:
             while True:
                 while len(running) < jobs and (run := next_run()) is not None:
-                    worker = min(set(range(1, jobs + 1)) - set(running.values()))
+                    worker = min(set(range(1, jobs + 1)) - {number for number, _ in running.values()})
                     teller = Teller(Messages(messages), worker, str(run))
-                    running[pool.submit(attempt, run, experiment, folder, dataset, teller)] = worker
+                    running[pool.submit(attempt, run, experiment, folder, dataset, teller)] = worker, run
                 if not running:
                     return outcomes
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 while not messages.empty():
                     progress(*messages.get())
+                if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                    wait(running)  # one process has taken all with it
+                    done, pool = set(running), ProcessPoolExecutor(jobs, mp_context=context)
                 for future in done:
-                    del running[future]
-                    finished(future.result())
+                    _, run = running.pop(future)
+                    finished(Outcome(run, failure=f"{run}: {KILLED}") if future.exception() else future.result())
         except BaseException:
             for process in list((pool._processes or {}).values()):  # a run takes minutes, and nothing of it would be kept
                 process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+#: What is said of a run whose process is no more.
+KILLED = "its process, or another beside it, was ended from outside, as where memory is short; start again with fewer jobs, and it goes on"
 
 
 def attempt(run: Run, experiment: Experiment, folder: Path, dataset: Dataset | None, progress: Report) -> Outcome:
@@ -182,6 +193,9 @@ def attempt(run: Run, experiment: Experiment, folder: Path, dataset: Dataset | N
             record = execute(run, experiment, dataset or cached_data(experiment), folder, progress)
         except CrispError as error:
             return Outcome(run, failure=f"{run}: {error}")
+        except Exception as error:  # what nobody foresaw must not keep other runs from being done
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return Outcome(run, failure=f"{run}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})")
         state.write(run, record)
         return Outcome(run, record)
 

@@ -12,7 +12,7 @@ from torch import nn
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
 from crisp.progress import Report
-from crisp.prune import Goal, Layer, Price, PruneError, PruneOptions, prune
+from crisp.prune import Goal, Layer, Price, PruneOptions, UnreachableError, prune
 from crisp.prune.channels import prunable_weights
 from crisp.prune.cycles import CycleModel
 from crisp.prune.layers import prunable_layers
@@ -122,7 +122,7 @@ def reason_against(method: Method, dense: nn.Module, training: Images, options: 
             try_channels(dense, training, options, machine.dense)
         else:
             try_selector(method, dense, training.take(slice(1)).inputs(), options, machine)
-    except PruneError as error:
+    except UnreachableError as error:
         return str(error)
     return ""
 
@@ -134,6 +134,7 @@ def try_selector(method: Method, dense: nn.Module, image: np.ndarray, options: P
         sparsity=options.sparsity,
         cycles=None if options.cycles is None else int(options.cycles * machine.dense),
         measure=machine.predict,
+        dense_cycles=machine.dense,
         n=options.n,
     )
     scores = {name: score for name, (score, _) in matrices.items()}

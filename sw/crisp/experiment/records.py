@@ -1,6 +1,7 @@
 """Records of runs: put together, each with the dense network that it is compared with."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from crisp.report import write_json_lines
 from .errors import ExperimentError
 from .levels import LevelKind
 
-__all__ = ["FILE", "Record", "by", "collect", "of_kind", "pair_key", "read_records", "reached", "write_records"]
+__all__ = ["FILE", "Record", "by", "collect", "of_kind", "pair_key", "read_records", "reached", "separate", "write_records"]
 
 Record = Mapping[str, Any]
 
@@ -27,10 +28,12 @@ def pair_key(record: Record) -> tuple[Any, ...]:
 def collect(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Return records sorted, each with the accuracy of the dense network that was fine-tuned for the same classes with the same seed.
 
-    Where that is not done yet, ``top1_dense`` is none.
+    Where that is not done yet, ``top1_dense`` is none. Of several dense ones, which an experiment's own variants of it make, the library's
+    counts.
     """
     found = list(records)
-    dense = {pair_key(record): record["top1_float"] for record in found if record["base_method"] == "dense"}
+    dense_ones = sorted((record for record in found if record["base_method"] == "dense"), key=lambda record: record["method"] == "dense")
+    dense = {pair_key(record): record["top1_float"] for record in dense_ones}
     return sorted(({**record, "top1_dense": dense.get(pair_key(record))} for record in found), key=order)
 
 
@@ -61,6 +64,29 @@ def of_kind(records: Iterable[Record], *kinds: LevelKind) -> list[Record]:
     return [record for record in records if record["level"] is not None and record["level"]["kind"] in names]
 
 
+def separate(records: Iterable[Record]) -> list[Record]:
+    """Return records with a method each for different N:M and B that one method was asked for: tables and pictures have a line for each.
+
+    That of most records keeps the method's name, of several the one that comes first; others are called by what differs, ``hybrid B=32``.
+    """
+    found = list(records)
+    asked = by((record for record in found if record["level"] is not None), lambda record: record["method"])
+    names: dict[tuple[Any, ...], str] = {}
+    for method, mine in asked.items():
+        counts = Counter(map(pattern_key, mine))
+        usual = max(sorted(counts), key=counts.__getitem__)
+        for n, group, block in counts:
+            words = [f"{n}:{group}"] * ((n, group) != usual[:2]) + [f"B={block}"] * (block != usual[2])
+            names[method, n, group, block] = " ".join((method, *words))
+    return [{**record, "method": names.get((record["method"], *pattern_key(record)), record["method"])} for record in found]
+
+
+def pattern_key(record: Record) -> tuple[int, int, int]:
+    """Return N, M and B that a record was asked for."""
+    options = record["options"]
+    return options.get("n", 0), options.get("group", 0), record["block"]
+
+
 def by(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
     """Return records by what they have in common, in their order."""
     found: dict[Any, list[Record]] = {}
@@ -88,7 +114,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         raise ExperimentError(f"{path}: records must be in a file, but it cannot be read ({error.strerror}); name another") from error
     except ValueError as error:
         raise ExperimentError(f"{path}: records must be JSON, but are not: {error}; name another file") from error
-    needed = {"options", "top1_float"}
+    needed = {*"network config split data seed classes class_set method base_method level pattern block options top1_float note".split()}
     if not isinstance(records, list) or not all(isinstance(record, dict) and needed <= record.keys() for record in records):
         raise ExperimentError(f"{path}: records must be a list of those that crisp experiment writes, but are not; name another file")
     return records

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from crisp.arch import Pattern
-from crisp.prune import PruneError, PruneOptions
+from crisp.prune import PruneError, PruneOptions, UnreachableError
 from crisp.prune.blocks import RankColumns, block_sums, expand_blocks
 from crisp.prune.masks import choose_masks, measure, select
 from crisp.prune.nm import nm_mask, nm_ranks
@@ -65,7 +65,9 @@ def within(select: Callable[[int], Selection], most: int, goal: Goal) -> Selecti
     low, best = 0, select(0)
     found = goal.measure(best.patterns)
     if found > goal.cycles:
-        raise PruneError(f"cycles must leave room for {found}, which the network takes at least, not {goal.cycles}; allow more cycles")
+        raise UnreachableError(
+            f"cycles must leave room for {found}, which the network takes at least, not {goal.cycles}; allow more cycles"
+        )
     while most - low > 1 and goal.cycles - found > TOLERANCE * goal.cycles:
         middle = (low + most) // 2
         selection = select(middle)
@@ -84,7 +86,7 @@ def choose_nm(scores: Arrays, layers: Layers, goal: Goal, options: PruneOptions,
 
     Raises
     ------
-    PruneError
+    UnreachableError
         When 1:M does not suffice: that is the limit of this pattern.
     """
     for n in range(int(options.group * (1 - goal.sparsity) + 1e-6), 0, -1):
@@ -97,7 +99,7 @@ def choose_nm(scores: Arrays, layers: Layers, goal: Goal, options: PruneOptions,
         if goal.cycles is None or (goal.measure is not None and goal.measure(patterns) <= goal.cycles):
             return Selection(masks, patterns)
     limit = f"sparsity {goal.sparsity:.3f}" if goal.cycles is None else f"{goal.cycles} cycles"
-    raise PruneError(f"N:M alone must not be asked for more than 1:{options.group} takes, but is for {limit}; ask for less")
+    raise UnreachableError(f"N:M alone must not be asked for more than 1:{options.group} takes, but is for {limit}; ask for less")
 
 
 def choose_random_blocks(scores: Arrays, layers: Layers, goal: Goal, options: PruneOptions, random: np.random.Generator) -> Selection:
@@ -105,8 +107,27 @@ def choose_random_blocks(scores: Arrays, layers: Layers, goal: Goal, options: Pr
 
     With u a random number for each block, drawn once by the seed and the layer's name, a block row keeps the blocks with the largest u. So
     what was gone stays gone, as with a choice that has its reasons. Where each block has its own N, those of the row are dealt out so.
+
+    Cycles hang a little on which blocks stay. Where what chance says is too slow, `choose_masks` is asked for as many cycles less.
+
+    Raises
+    ------
+    UnreachableError
+        When the goal asks for more than the layers can give.
     """
-    chosen = choose_masks(scores, layers, goal, options, random)
+    aim = goal
+    while True:
+        found = deal(choose_masks(scores, layers, aim, options, random), scores, layers, options)
+        if goal.cycles is None or goal.measure is None or aim.cycles is None:
+            return found
+        excess = goal.measure(found.patterns) - goal.cycles
+        if excess <= 0:
+            return found
+        aim = dataclasses.replace(aim, cycles=aim.cycles - excess)
+
+
+def deal(chosen: Selection, scores: Arrays, layers: Layers, options: PruneOptions) -> Selection:
+    """Return the blocks of a choice dealt out at random in each block row."""
     masks, patterns = {}, {}
     for name, pattern in chosen.patterns.items():
         draw = np.random.default_rng([options.seed, zlib.crc32(name.encode())]).random(pattern.n.shape)

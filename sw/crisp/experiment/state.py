@@ -13,7 +13,7 @@ from .grid import Run
 from .locks import holder
 from .records import Record
 
-__all__ = ["FOLDER", "State"]
+__all__ = ["FOLDER", "OF_RUN", "State"]
 
 #: Where experiments keep what is done, below the current folder.
 FOLDER = Path("build/experiments")
@@ -91,6 +91,8 @@ class State:
 
 #: Settings that a run's level decides, and its configuration, which the key has by what it says.
 LEVEL = ("sparsity", "cycles", "config")
+#: Settings that every run has its own of.
+OF_RUN = (*LEVEL, "seed")
 
 
 def counts(run: Run, record: Record) -> bool:

@@ -222,7 +222,7 @@ def compare(
     Raises
     ------
     ExperimentError
-        When there is no pair.
+        When there is no pair, or a method has several runs of one.
     """
     usable = reached(records)
     one, other = (index(record for record in usable if choose(record)) for choose in (better, worse))
@@ -244,4 +244,13 @@ def compare(
 
 def index(records: Iterable[Record]) -> Mapping[tuple[Any, ...], Record]:
     """Return records by cell and pair."""
-    return {(cell_key(record), pair_key(record)): record for record in records}
+    found: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        key = cell_key(record), pair_key(record)
+        if key in found:
+            raise ExperimentError(
+                f"a method must have one run for the same network, level, classes and seed, but {record['method']} has several; "
+                f"tell those of different patterns apart by `crisp.experiment.records.separate`"
+            )
+        found[key] = record
+    return found

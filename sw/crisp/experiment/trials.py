@@ -9,13 +9,10 @@ import numpy as np
 
 from .methods import METHODS, OURS
 from .records import Record, by, reached
-from .state import LEVEL
+from .state import OF_RUN
 from .statistics import Comparison, compare
 
 __all__ = ["Trial", "find_trials"]
-
-#: Settings that every run has its own of.
-OF_RUN = (*LEVEL, "seed")
 
 
 @dataclasses.dataclass(frozen=True)

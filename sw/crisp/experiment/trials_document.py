@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from crisp.report import markdown_table
 
-from .document import drop_text, ends_text, level_heading, level_of
+from .document import drop_text, ends_text, level_heading, level_of, settings_text
 from .methods import OURS
 from .records import Record, by, reached
 from .trials import Trial, find_trials
@@ -27,8 +27,8 @@ def trials_markdown(records: Sequence[Record], command: str, picture: str) -> st
     """
     parts = [
         "# What each setting is worth",
-        f"Made by `crisp docs` from what `{command}` wrote; each record has its command, seed and commit. Every line is the library's "
-        "defaults with what it names changed, and nothing else: points of accuracy that it is ahead of them, paired by classes and seed, "
+        f"Made by `crisp docs` from what `{command}` wrote; each record has its command, seed and commit. Every line is ours with "
+        "what it names changed, and nothing else: points of accuracy that it is ahead of them, paired by classes and seed, "
         "bold where the 95% interval over seeds does not hold zero. [pruning.md](pruning.md#every-setting) says what settings mean.",
         f"![Points ahead of the defaults]({picture})",
     ]
@@ -48,9 +48,9 @@ def describe(network: str, defaults: Sequence[Record]) -> str:
     ]
     text = (
         f"{defaults[0]['data']}, {levels}, {defaults[0]['split']} images, {len({record['seed'] for record in defaults})} seeds for each "
-        f"class set; the defaults are {speedup:.2f} times as fast as dense:"
+        f"class set; ours is {speedup:.2f} times as fast as dense.{settings_text(defaults)}"
     )
-    return f"## {network}\n\n{text}\n\n{markdown_table(('classes', 'dense, fine-tuned', 'points that the defaults lose'), lines)}"
+    return f"## {network}\n\n{text}\n\n{markdown_table(('classes', 'dense, fine-tuned', 'points that ours loses'), lines)}"
 
 
 def table(trials: Sequence[Trial]) -> str:

@@ -1,6 +1,6 @@
 """Class-aware hybrid pruning: N:M inside blocks, and whole blocks."""
 
-from .errors import PruneError
+from .errors import PruneError, UnreachableError
 from .loop import prune
 from .options import Order, Precision, Price, PruneOptions, Ranking, Schedule
 from .pruned import Iteration, PrunedModel
@@ -23,6 +23,7 @@ __all__ = [
     "Schedule",
     "Selection",
     "Selector",
+    "UnreachableError",
     "load_pruned",
     "prune",
     "save_pruned",

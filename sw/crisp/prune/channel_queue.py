@@ -11,7 +11,7 @@ import numpy as np
 from crisp.models.prunable import LayerReport, Verdict
 
 from .channel_groups import ChannelGroup, Ends
-from .errors import PruneError
+from .errors import UnreachableError
 from .options import Price
 
 __all__ = ["ChannelQueue", "cost"]
@@ -134,7 +134,7 @@ class ChannelQueue:
         high = len(self)
         below = count(high)
         if below > most:
-            raise PruneError(
+            raise UnreachableError(
                 f"{unit} must be at least {below}, which the network keeps in any case with channels in multiples of {self.multiple}, "
                 f"not {most}; lower the floor or the multiples, or keep fewer layers"
             )

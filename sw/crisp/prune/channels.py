@@ -23,7 +23,7 @@ from crisp.models.prunable import Verdict
 from .channel_groups import ChannelGroup, cut_channels, find_groups, is_depthwise
 from .channel_queue import ChannelQueue, cost
 from .cycles import CycleModel
-from .errors import PruneError
+from .errors import PruneError, UnreachableError
 from .layers import examine
 from .options import Price
 
@@ -220,7 +220,7 @@ def remove_channels(
         except PruneError as error:
             reasons[str(error)] = None
     if not choices:
-        raise PruneError("; ".join(reasons))
+        raise UnreachableError("; ".join(reasons))
     queue, taken = max(choices, key=lambda choice: choice[0].kept_share(choice[1]))  # the first of equal ones
     removed = queue.removed(taken)
     result = smaller(removed)

@@ -8,6 +8,7 @@ from tests.sw.experiment.made import made_records
 from crisp.document import DocumentError, write_documents
 from crisp.experiment.document import pruning_markdown, pruning_summary
 from crisp.experiment.records import write_records
+from crisp.prune import PruneOptions
 
 ROOT = Path(__file__).parents[3]
 RECORDS = made_records(networks=("resnet20",), sizes=(3,), values=(0.9,))
@@ -65,6 +66,30 @@ def test_summary_has_a_line_for_each_level_and_a_column_for_each_method():
     assert {line["N:M only"] for line in lines} == {"-"}  # out of reach
     some = [record for record in records if record["method"] != "channel" or record["network"] == "resnet20"]
     assert rows(pruning_summary(some), "| vgg16")[0][headings.index("channels")] == ""  # not tried
+
+
+def test_a_line_is_over_runs_that_all_its_methods_have():
+    records = made_records(networks=("resnet20",), sizes=(3,), values=(0.9,))
+    some = [record for record in records if not (record["method"] == "crisp" and record["class_set"] == "3-0" and record["seed"] == 1)]
+    whole, less = (rows(pruning_summary(found), "| resnet20")[0] for found in (records, some))
+    shared = [record for record in records if (record["class_set"], record["seed"]) != ("3-0", 1)]
+    assert less == rows(pruning_summary(shared), "| resnet20")[0]
+    assert less != whole
+
+
+def test_page_tells_in_what_settings_differ_from_the_defaults():
+    changed = {**PruneOptions().to_dict(), "final_images": 100, "seed": 7, "sparsity": 0.5}
+    assert "Settings are the library's but for `final_images = 100` (resnet20)." in pruning_markdown(
+        [{**record, "options": changed} for record in RECORDS]
+    )
+    assert "Settings are the library's but" not in pruning_markdown([{**record, "options": {"seed": 3}} for record in RECORDS])
+
+
+def test_page_of_blocks_of_several_sizes():
+    larger = [{**record, "block": 32} for record in RECORDS if record["method"] == "hybrid"]
+    text = pruning_markdown([*RECORDS, *larger])
+    assert rows(text, "| hybrid B=32 |")
+    assert rows(text, "| **ours** |") == rows(pruning_markdown(RECORDS), "| **ours** |")
 
 
 def test_page_and_readme_follow_the_results(tree):

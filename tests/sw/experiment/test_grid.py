@@ -1,10 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
 from tests.sw.experiment.small import small
 from tests.sw.small import striped_dataset
 
-from crisp.data import DataError
+from crisp.data import DataError, Normalization
 from crisp.experiment import ExperimentError, expand, filter_runs
 from crisp.prune import PruneOptions
 
@@ -65,6 +66,19 @@ def test_whatever_determines_a_run_is_in_its_key(path, value):
 def test_data_is_in_the_key_and_what_does_not_matter_is_not():
     key = expand(small(), striped_dataset())[0].key
     assert expand(small(), striped_dataset(count=200))[0].key != key
+    data, pixels = striped_dataset(), striped_dataset().train.images.copy()
+    pixels[5, 3, 3] ^= 1
+    for change in (
+        {"name": "others"},
+        {"classes": ("a", "b", "c", "stripe 3")},
+        {"train": dataclasses.replace(data.train, images=pixels)},
+        {"train": dataclasses.replace(data.train, normalization=Normalization((1.0,), (2.0,)))},
+        {"test": data.test.relabel(data.test.labels[::-1].copy())},
+        {"validation": data.test},
+        {"train": dataclasses.replace(data.train, images=np.pad(data.train.images, ((0, 0), (2, 2), (2, 2))))},
+    ):
+        experiment = small("classes.two.sets", [[3, 1]])
+        assert expand(experiment, dataclasses.replace(data, **change))[0].key != expand(experiment, data)[0].key, change
     assert expand(small("options.weight_decay", PruneOptions().weight_decay), striped_dataset())[0].key == key
     assert expand(dataclasses.replace(small(), name="other"), striped_dataset())[0].key == key
 

@@ -1,6 +1,8 @@
 import dataclasses
 import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from crisp.arch import Config
 from crisp.experiment import ExperimentError, ExperimentOptions, command, expand, pool, pruned, run_experiment
 from crisp.experiment.file import read_experiment
 from crisp.experiment.locks import try_lock
+from crisp.experiment.pool import run_all
 from crisp.experiment.state import State
 from crisp.models import accuracy, load_checkpoint, select_classes
 from crisp.prune import PruneError, PruneOptions, prune
@@ -90,9 +93,10 @@ def test_images_that_stand_in_are_told(monkeypatch, tmp_path):
 
 
 def test_equal_cycles(monkeypatch, folder):
-    experiment = grid("block", "channel", "hybrid", cycles=[0.5])
-    records, _ = run(monkeypatch, folder, experiment, only=["method=block", "method=hybrid", "method=channel"])
-    assert {"block", "channel", "hybrid"} <= {record["method"] for record in records}
+    methods = ("block", "channel", "crisp-random", "hybrid-random", "hybrid")
+    experiment = grid(*methods, cycles=[0.5])
+    records, _ = run(monkeypatch, folder, experiment, only=[f"method={method}" for method in methods])
+    assert {*methods} <= {record["method"] for record in records}
     for record in (each for each in records if each["level"]):
         assert 0.4 < record["cycles"] / record["cycles_dense"] <= 0.5
         assert record["cycles_asked"] == 0.5
@@ -235,6 +239,36 @@ def test_run_that_fails_does_not_keep_others_from_being_done(monkeypatch, folder
         run(monkeypatch, folder, experiment)
     state = State(folder / "small")
     assert [each.method for each in expand(experiment, DATA) if state.read(each) is None] == ["crisp"]
+
+
+def test_what_nobody_foresaw_does_not_keep_others_from_being_done(monkeypatch, folder):
+    def fail(chosen, *args):
+        raise RuntimeError("of a library")
+
+    monkeypatch.setattr(pool, "execute", fail)
+    message = r"1 runs failed: net, two-1, crisp, sparsity-0.64, seed 1: RuntimeError: of a library \(test_run\.py, line \d+\)"
+    with pytest.raises(ExperimentError, match=message):
+        run(monkeypatch, folder, grid("crisp", sparsities=[0.64]), only=["method=crisp"])
+
+
+def die_once(run, *args):
+    """End the process, unless another one has done so."""
+    if not Path(os.environ["DIED"]).exists():
+        Path(os.environ["DIED"]).touch()
+        os._exit(9)
+    return pool.Outcome(run, {"run": str(run)})
+
+
+def test_process_that_is_killed_does_not_keep_others_from_being_done(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setattr(pool, "attempt", die_once)
+    experiment = grid("crisp", "block", sparsities=[0.6, 0.65, 0.7, 0.75])
+    runs = expand(experiment, DATA)
+    outcomes = run_all(runs, experiment, tmp_path, jobs=2, dataset=DATA)
+    assert {str(outcome.run) for outcome in outcomes} == {str(run) for run in runs}
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    assert 1 <= len(failures) <= 2
+    assert all("was ended from outside, as where memory is short; start again" in failure for failure in failures)
 
 
 def test_run_of_another_process_is_left_to_it(monkeypatch, folder):

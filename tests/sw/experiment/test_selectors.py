@@ -74,6 +74,22 @@ def test_nm_keeps_as_many_as_the_goal_allows(sparsity, n):
     check_all(selection, layers)
 
 
+def slow_on_the_left(patterns):
+    """A machine on which blocks on the left take longer."""
+    return int(sum((pattern.n * np.linspace(3, 1, pattern.n.shape[1])).sum() for pattern in patterns.values()))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_blocks_keep_the_budget_too(seed):
+    """Cycles hang on which blocks stay: those that chance says may be slower than those that were chosen."""
+    scores, layers = problem(seed)
+    dense = slow_on_the_left({name: Pattern.dense(shape, 16, 4) for name, shape in SHAPES.items()})
+    goal, options = Goal(cycles=dense // 3, measure=slow_on_the_left), dataclasses.replace(OPTIONS, seed=seed)
+    drawn = choose_random_blocks(scores, layers, goal, options, RANDOM)
+    assert 0.7 * goal.cycles < slow_on_the_left(drawn.patterns) <= goal.cycles
+    check_all(drawn, layers)
+
+
 def test_nm_has_a_limit():
     scores, layers = problem(4)
     with pytest.raises(PruneError, match=r"N:M alone must not be asked for more than 1:4 takes, but is for sparsity 0.800; ask for less"):

@@ -6,6 +6,7 @@ import pytest
 from tests.sw.experiment.made import made_records
 
 from crisp.experiment import ExperimentError
+from crisp.experiment.records import separate
 from crisp.experiment.statistics import (
     Sample,
     bootstrap_interval,
@@ -124,6 +125,15 @@ def test_bootstrap_knows_of_class_sets_and_repeats():
     assert boot == bootstrap_interval(samples)
     assert boot.half == pytest.approx(clustered_interval(samples).half, rel=0.25)
     assert boot.half > 1.2 * pairs_interval(samples).half
+
+
+def test_several_runs_of_one_method_are_not_compared():
+    records = made_records(networks=("resnet20",), sizes=(3,), values=(0.9,))
+    doubled = [*records, *({**record, "block": 32} for record in records if record["method"] == "hybrid")]
+    with pytest.raises(ExperimentError, match="but hybrid has several; tell those of different patterns apart by"):
+        compare(doubled, is_method("hybrid"), is_method("crisp"))
+    assert compare(separate(doubled), is_method("hybrid"), is_method("crisp")) == compare(records, is_method("hybrid"), is_method("crisp"))
+    assert compare(separate(doubled), is_method("hybrid B=32"), is_method("hybrid")).seeds.mean == 0
 
 
 def is_method(name):
