@@ -16,7 +16,7 @@ from torch import nn
 
 from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
 from crisp.files import check_place
-from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, find_head, image_shape, open_model
+from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, image_shape, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function
 from crisp.progress import Report, draw_progress, print_plain
@@ -201,13 +201,7 @@ def load_images(options: PruneFileOptions, console: Console) -> Dataset:
 
 
 def find_network(options: PruneFileOptions, data: Dataset) -> tuple[nn.Module, ModelSpec | None]:
-    """Return the network and, unless it is a user's own, what it is built from.
-
-    Raises
-    ------
-    PruneError
-        When it has not an output for each class of the data set.
-    """
+    """Return the network and, unless it is a user's own, what it is built from."""
     height, _, channels = data.shape
     model = open_model(
         options.model,
@@ -218,12 +212,6 @@ def find_network(options: PruneFileOptions, data: Dataset) -> tuple[nn.Module, M
         weights=options.weights,
         arguments=options.arguments,
     )
-    outputs = find_head(model)[1].out_features
-    if outputs != len(data.classes):
-        raise PruneError(
-            f"{options.model}: the network must have an output for each of the {len(data.classes)} classes of {data.name}, not {outputs}; "
-            f"choose the data that it was trained on"
-        )
     if options.model in ARCHITECTURES:
         return model, ModelSpec(options.model, len(data.classes), height, channels, options.width)
     if is_users(options.model):
@@ -279,6 +267,7 @@ def next_commands(options: PruneFileOptions) -> list[str]:
     if is_users(options.model):
         quantize += ["--model", options.model]
         quantize += ["--arguments", json.dumps(dict(options.arguments))] if options.arguments else []
-    quantize += ["--data", options.data] if options.data else []
+    shape = {"--data": options.data or None, "--size": options.size, "--channels": options.channels}
+    quantize += [word for name, value in shape.items() if value is not None for word in (name, str(value))]
     compile_ = ["crisp", "compile", str(onnx), "-o", str(program), *(["--config", config] if config != "default" else [])]
     return [shlex.join(command) for command in (quantize, compile_, ["crisp", "run", str(program)])]

@@ -3,6 +3,7 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from crisp.data import DataError
 from crisp.models import Head, ModelSpec, save_checkpoint
 from crisp.models.checkpoint import CheckpointError, read_tensors
 from crisp.prune import Order, PruneError, PruneOptions, Schedule, load_pruned
-from crisp.prune.command import PruneFileOptions, prune_file, read_settings
+from crisp.prune.command import PruneFileOptions, next_commands, prune_file, read_settings
 from crisp.quantize.command import QuantizeFileOptions, quantize_file
 
 QUICK = {"sparsity": 0.8, "iterations": 2, "iteration_images": 16, "final_images": 32, "saliency_images": 16, "batch": 16}
@@ -150,6 +151,13 @@ def test_commands_that_it_prints_work(own, output, config):
         printed = crisp(*line[1:], *(["--backend", "golden"] if line[1] == "run" else []))
     assert "on golden" in printed
     assert (own / output).read_bytes() == before
+
+
+def test_commands_for_pictures_name_their_shape():
+    asked = PruneFileOptions(model="net.py:make", output=Path("out.safetensors"), data="my pets", size=32, channels=1)
+    assert (
+        next_commands(asked)[0] == "crisp quantize out.safetensors -o out.onnx --model net.py:make --data 'my pets' --size 32 --channels 1"
+    )
 
 
 def test_commands_for_networks_of_ours_are_short(checkpoint, tmp_path):
