@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crisp.arch import CrispError, Program, TensorDescriptor
+from crisp.files import replacing
 from crisp.progress import Report, draw_progress, print_plain
 from crisp.report import provenance, write_json
 from crisp.runtime import Accelerator, LayerReport, RunResult
@@ -224,11 +225,8 @@ def printable(name: object) -> str:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write an array as ``path`` by way of a temporary file; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
+    with replacing(path, RunError) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-    temporary.replace(path)
 
 
 def utilization(layer: LayerReport) -> str:

@@ -7,7 +7,6 @@ where it stopped and ends with the same bits.
 
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import nn
 
 from crisp.arch.errors import CrispError
 from crisp.data import Dataset
+from crisp.files import replacing
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, channels_last, save_checkpoint
 from crisp.progress import Report, silent
 
@@ -204,8 +204,6 @@ def describe(options: TrainOptions, dataset: Dataset) -> str:
 
 def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:
     """Write the state of ``run`` to ``path``, by way of a temporary file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
     state = {
         "run": describe(options, dataset),
         "epoch": run.epoch,
@@ -214,8 +212,8 @@ def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> N
         "optimizer": run.optimizer.state_dict(),
         "schedule": run.schedule.state_dict(),
     }
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with replacing(path, TrainError, RuntimeError) as temporary:
+        torch.save(state, temporary)
 
 
 def restore_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import enum
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from torch import nn
 
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images, load_dataset
+from crisp.files import check_place, replacing
 from crisp.models import image_shape, logits
 from crisp.progress import Report, draw_progress, print_plain
 
@@ -134,7 +134,7 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
         When the output cannot be written, the images are not for this network, or it cannot be quantized.
     """
     torch.set_num_threads(1)
-    check_output(options.output)
+    check_place(options.output, "the output", QuantizeError)
     opened = open_checkpoint(options.checkpoint, options.model, options.arguments)  # before any data is fetched
     if dataset is None and not options.data:
         opened.check_default()
@@ -154,9 +154,8 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
         quantized = make_int8(model, training, calibration, patterns, options, progress)
         verdict = tell(model, quantized, test.take(some(len(test), options)), progress) if options.judge else ""
     data = export_onnx(quantized, block=block, group=group, classes=classes, normalization=dataset.normalization)
-    temporary = options.output.with_name(f".{options.output.name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(options.output)
+    with replacing(options.output, QuantizeError) as temporary:
+        temporary.write_bytes(data)
     pattern = "dense" if block is None else f"pruned in blocks of {block}, M = {group}"
     told = (
         f"{len(quantized.nodes)} operations, {len(data):,} bytes, {pattern}; calibrated with {len(calibration):,} images of {dataset.name}"
@@ -164,18 +163,6 @@ def quantize_file(options: QuantizeFileOptions, console: Console, *, dataset: Da
     print_plain(console, f"{options.output}: {told}")
     if verdict:
         console.print(verdict)
-
-
-def check_output(path: Path) -> None:
-    """Make the folder of ``path``, and raise where no file can be written there."""
-    if path.is_dir():
-        raise QuantizeError(f"{path}: output must be a file, but is a folder; name a file in it, such as {path / 'model.onnx'}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise QuantizeError(f"{path}: output must be in a folder that can be made, but {error.strerror}; name another") from error
-    if not os.access(path.parent, os.W_OK):
-        raise QuantizeError(f"{path}: output must be in a folder that can be written, but {path.parent} cannot; name another")
 
 
 def make_int8(

@@ -194,8 +194,8 @@ def test_checkpoint_and_output_come_before_data(checkpoints, tmp_path, monkeypat
         ("absent.safetensors", "a.onnx", "absent.safetensors: must be a file, but there is none; train a network with `crisp train`"),
         ("pruned.safetensors", "a.onnx", "stripes (stripe 0, stripe 2, stripe 3), not what is found without a name; name it with --data"),
         ("net.pth", "a.onnx", "net.pth: must say what network it is of, but is no safetensors file; name its function with --model"),
-        ("dense.safetensors", "", "output must be a file, but is a folder; name a file in it, such as "),
-        ("dense.safetensors", "file/a.onnx", "file/a.onnx: output must be in a folder that can be made, but File exists; name another"),
+        ("dense.safetensors", "", ": the output must be a file, not a folder; name a file"),
+        ("dense.safetensors", "file/a.onnx", "file/a.onnx: the output must be a file that can be written, but it cannot ("),
     ):
         assert message in refusal(checkpoints, name, checkpoints / output, data=None)
 
