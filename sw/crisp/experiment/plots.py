@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .levels import LevelKind
-from .methods import OURS
+from .methods import DENSE, OURS
 from .records import Record, by, of_kind, reached, separate
 from .statistics import Interval, drops, seed_interval, t_interval
 from .style import Style, finish, methods_of, save, styles
+from .trials import find_trials
 from .trials_plot import draw_trials
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ Point = tuple[float, Interval]
 
 
 def draw_all(records: Sequence[Record], output: Path) -> list[Path]:
-    """Draw all pictures that ``records`` have enough for.
+    """Draw all pictures that ``records`` have enough for; variants of ours that are compared with each other have one of their own.
 
     Parameters
     ----------
@@ -60,16 +61,20 @@ def draw_all(records: Sequence[Record], output: Path) -> list[Path]:
     list of Path
         What was drawn.
     """
+    separated, drawn = separate(records), []
+    if draw_trials(separated, output / "pruning-settings.png"):
+        drawn, variants = [output / "pruning-settings.png"], {trial.name for trial in find_trials(separated)}
+        separated = [record for record in separated if record["method"] not in variants]
+        if not {record["method"] for record in separated} - {DENSE.name, OURS}:
+            return drawn  # there is nothing else to compare
     pictures: dict[str, Callable[[Sequence[Record], Path], bool]] = {
         "pruning-cycles.png": draw_cycles,
         "pruning-sparsity.png": draw_sparsity,
         "pruning-classes.png": draw_classes,
         "pruning-blocks.png": draw_blocks,
         "pruning-saliency.png": draw_saliency,
-        "pruning-settings.png": draw_trials,
     }
-    separated = separate(records)
-    return [output / name for name, draw in pictures.items() if draw(separated, output / name)]
+    return drawn + [output / name for name, draw in pictures.items() if draw(separated, output / name)]
 
 
 def draw_cycles(records: Sequence[Record], path: Path) -> bool:

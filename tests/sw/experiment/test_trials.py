@@ -1,7 +1,8 @@
 import pytest
 from matplotlib import image
-from tests.sw.experiment.made import record
+from tests.sw.experiment.made import made_records, record
 
+from crisp.experiment.plots import draw_all
 from crisp.experiment.records import collect
 from crisp.experiment.trials import find_trials
 from crisp.experiment.trials_document import trials_markdown
@@ -72,6 +73,13 @@ def test_page_has_a_line_for_each_variant():
 def test_difference_that_may_be_none_is_not_bold():
     text = trials_markdown(made({"slow": (0.01, 0.01, {"learning_rate": 0.01})}), "", "")
     assert "| slow | `learning_rate = 0.01` | +0.01 | -0.02 to +0.04 |" in text
+
+
+def test_variants_have_a_picture_of_their_own(tmp_path):
+    assert draw_all(made(), tmp_path / "alone") == [tmp_path / "alone/pruning-settings.png"]
+    beside = made_records(networks=("resnet20",), sizes=(2,), values=(0.8, 0.9), kind="sparsity")
+    drawn = draw_all([*made(), *(record for record in beside if record["method"] == "crisp")], tmp_path / "beside")
+    assert {"pruning-settings.png", "pruning-sparsity.png"} <= {path.name for path in drawn}
 
 
 def test_picture_has_a_row_for_each_variant(tmp_path):
