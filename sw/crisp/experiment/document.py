@@ -1,6 +1,5 @@
 """docs/pruning-results.md: tables of what experiments measured."""
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from crisp.report import markdown_table
 from .levels import LevelKind
 from .methods import METHODS, OURS
 from .records import Record, by, of_kind, reached, separate
-from .state import OF_RUN
+from .state import changed_settings, settings_words
 from .statistics import Interval, compare, drops, seed_interval
 from .style import methods_of
 
@@ -156,8 +155,7 @@ def settings_text(records: Sequence[Record]) -> str:
     """Return in what the settings of ours differ from the library's defaults, network by network."""
     usual, texts = PruneOptions().to_dict(), {}
     for network, cell in by((record for record in records if record["method"] == OURS), lambda record: record["network"]).items():
-        changed = {name: value for name, value in cell[0]["options"].items() if name not in OF_RUN and value != usual.get(name)}
-        texts[network] = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in changed.items())
+        texts[network] = ", ".join(f"`{word}`" for word in settings_words(changed_settings(cell[0]["options"], usual)))
     lines = "; ".join(
         f"{text} ({', '.join(name for name in texts if texts[name] == text)})" for text in dict.fromkeys(texts.values()) if text
     )

@@ -1,7 +1,7 @@
 """What of an experiment is done: a file for each run, written when it is complete."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .grid import Run
 from .locks import holder
 from .records import Record
 
-__all__ = ["FOLDER", "OF_RUN", "State"]
+__all__ = ["FOLDER", "State", "changed_settings", "settings_words"]
 
 #: Where experiments keep what is done, below the current folder.
 FOLDER = Path("build/experiments")
@@ -93,6 +93,16 @@ class State:
 LEVEL = ("sparsity", "cycles", "config")
 #: Settings that every run has its own of.
 OF_RUN = (*LEVEL, "seed")
+
+
+def changed_settings(options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that ``others`` have not so, but for those that every run has its own of."""
+    return {name: value for name, value in options.items() if name not in OF_RUN and value != others.get(name)}
+
+
+def settings_words(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as an experiment file has them, a word each."""
+    return [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
 
 
 def counts(run: Run, record: Record) -> bool:

@@ -1,16 +1,15 @@
 """What single settings are worth: an experiment's own variants of ours, each compared with the defaults it differs from."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .methods import METHODS, OURS
-from .records import Record, by, reached
-from .state import OF_RUN
-from .statistics import Comparison, compare
+from .records import Record, by, pair_key, reached
+from .state import changed_settings, settings_words
+from .statistics import Comparison, cell_key, compare
 
 __all__ = ["Trial", "find_trials"]
 
@@ -44,7 +43,7 @@ class Trial:
     @property
     def text(self) -> str:
         """The settings that differ, as an experiment file has them."""
-        return ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.changes.items())
+        return ", ".join(settings_words(self.changes))
 
 
 def find_trials(records: Sequence[Record]) -> list[Trial]:
@@ -70,7 +69,6 @@ def find_trials(records: Sequence[Record]) -> list[Trial]:
 
 def trial(network: str, name: str, mine: Sequence[Record], defaults: Sequence[Record]) -> Trial:
     """Compare a variant with the defaults."""
-    was, now = defaults[0]["options"], mine[0]["options"]
 
     def against(chosen: Sequence[Record]) -> Comparison:
         return compare([*chosen, *defaults], lambda record: record["method"] == name, lambda record: record["method"] == OURS)
@@ -78,7 +76,7 @@ def trial(network: str, name: str, mine: Sequence[Record], defaults: Sequence[Re
     return Trial(
         network=network,
         name=name,
-        changes={key: value for key, value in now.items() if key not in OF_RUN and value != was.get(key)},
+        changes=changed_settings(mine[0]["options"], defaults[0]["options"]),
         gain=against(mine),
         by_classes={classes: against(cell) for classes, cell in sorted(by(mine, class_set).items())},
         speedup=float(np.mean([record["cycles_dense"] / record["cycles"] for record in mine])),
@@ -92,5 +90,5 @@ def class_set(record: Record) -> tuple[str, ...]:
 
 
 def pair(record: Record) -> tuple[Any, ...]:
-    """Return what records have in common that differ in settings alone."""
-    return class_set(record), record["seed"], record["level"]["kind"], record["level"]["value"]
+    """Return what records have in common that `compare` pairs."""
+    return cell_key(record), pair_key(record)
