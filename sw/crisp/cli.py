@@ -302,7 +302,7 @@ def bench(
     jobs: Annotated[int, typer.Option(help="Networks that run at a time.")] = 1,
 ) -> None:
     """Measure everything that the README's tables show; minutes, and hours for whole networks at full size."""
-    from crisp.bench import BenchOptions, parse_batch, parse_density, run_benchmarks
+    from crisp.bench.command import BenchOptions, parse_batch, parse_density, run_benchmarks
 
     options = BenchOptions(
         output=output,

@@ -9,10 +9,10 @@ from typing import Any
 from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
 from crisp.arch.register_document import registers_header, registers_markdown
+from crisp.bench.network_document import networks_markdown, networks_notes, networks_table
+from crisp.bench.pruning_speed_document import pruning_speed_markdown
 from crisp.experiment.document import pruning_markdown, pruning_summary
 from crisp.experiment.trials_document import trials_markdown
-from crisp.network_document import networks_markdown, networks_notes, networks_table
-from crisp.pruning_speed_document import pruning_speed_markdown
 from crisp.report import Comparison, markdown_table
 from crisp.report.table import layer_markdown
 

@@ -17,8 +17,8 @@ from tests.sw.arch.programs import PLANES, TABLE, copy, end, load, make_program,
 from crisp.arch import COUNT, ENTRY, RUN, UNIT_BYTES, Config, ErrorCode, LoadTarget, MemoryWindow, Opcode, Program
 from crisp.arch.command_rules import COMMAND_WORDS
 from crisp.arch.registers import ACTIVITY_COUNTERS
+from crisp.bench.steady_state import compile_layer
 from crisp.golden.machine import run_program
-from crisp.steady_state import compile_layer
 from crisp_sim.machine import Fault, MachineFault, MachineSimulator, MemoryModel, Response
 from crisp_sim.random_layers import Case, random_layer, random_layers
 

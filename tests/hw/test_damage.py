@@ -21,6 +21,7 @@ from tests.sw.compile.random_models import RandomNet
 from crisp.arch import Config, ErrorCode, LoadTarget, MemoryWindow, Opcode, Program, Sharing
 from crisp.arch.command_rules import COMMAND_WORDS
 from crisp.arch.loads import element_bytes, target_depth
+from crisp.bench.steady_state import compile_layer
 from crisp.compile import compile_network, import_onnx
 from crisp.golden.data_check import data_faults
 from crisp.golden.gather import part_runs
@@ -29,7 +30,6 @@ from crisp.golden.on_chip import OnChip
 from crisp.golden.pixel_walk import pixel_positions, tile_steps
 from crisp.golden.vector_unit import addresses, output_positions, output_shape, residual_positions
 from crisp.quantize import export_onnx, quantize
-from crisp.steady_state import compile_layer
 from crisp_sim.machine import MachineSimulator, MemoryModel
 from crisp_sim.random_layers import Case, random_layer
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from crisp.arch import IDLE_CAUSES, Config, ProductLayer, Program
+from crisp.bench.steady_state import compile_layer
 from crisp.golden.engine import run_layer
 from crisp.runtime import Accelerator
-from crisp.steady_state import compile_layer
 from crisp_sim.machine import MachineSimulator, MemoryModel
 from crisp_sim.random_layers import CASES, random_layers
 

@@ -60,7 +60,7 @@ def draw_networks(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     Parameters
     ----------
     records : sequence of mapping
-        Records of `crisp.network_bench`, sorted.
+        Records of `crisp.bench.network_records`, sorted.
     path : Path
         PNG file to write.
     """

@@ -1,4 +1,4 @@
-"""Benchmarks: everything that the README's tables show, measured and written with where it came from."""
+"""`crisp bench`: runs benchmarks by name, and writes each result with where it came from."""
 
 import dataclasses
 import shutil
@@ -8,19 +8,17 @@ from typing import Any
 
 from rich.console import Console
 
-from crisp.arch import Config, CrispError
+from crisp.arch import Config
 from crisp.report import provenance, write_json
 
-__all__ = ["BENCHMARKS", "BenchError", "BenchOptions", "parse_batch", "parse_density", "run_benchmarks"]
+from .errors import BenchError
+
+__all__ = ["BENCHMARKS", "BenchOptions", "parse_batch", "parse_density", "run_benchmarks"]
 
 SEED = 1
 
 #: Presets that fit the device.
 FPGA_CONFIGS = ("tiny", "ecp5")
-
-
-class BenchError(CrispError):
-    """A benchmark's name or option is wrong, it could not be run, or the machine computed something else than the golden one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +101,8 @@ def bench_demo(bench: BenchOptions, console: Console) -> None:
 
 def bench_networks(bench: BenchOptions, console: Console) -> None:
     """Run whole networks, dense and sparse, on the RTL; hours, all of them. What was measured before is left out."""
-    from crisp.network_bench import bench_cases, select_cases
+    from crisp.bench.network_bench import bench_cases
+    from crisp.bench.network_cases import select_cases
 
     cases = select_cases(bench.networks, bench.configs, bench.densities, bench.batches)
     bench_cases(cases, bench.output, console, seed=SEED, jobs=bench.jobs)
@@ -111,8 +110,8 @@ def bench_networks(bench: BenchOptions, console: Console) -> None:
 
 def bench_steady_state(bench: BenchOptions, console: Console) -> None:
     """Measure cycles against steps for every N:M and share of absent blocks, with one and with two rows drained a cycle."""
+    from crisp.bench.steady_state import measure_steady_state
     from crisp.runtime import Accelerator
-    from crisp.steady_state import measure_steady_state
 
     records: list[dict[str, Any]] = []
     for drain_rows in (1, 2):
@@ -129,7 +128,7 @@ def bench_steady_state(bench: BenchOptions, console: Console) -> None:
 
 def bench_simulation(bench: BenchOptions, console: Console) -> None:
     """Measure how many cycles of the 16x16 machine a second simulates."""
-    from crisp.simulation_speed import measure_speed
+    from crisp.bench.simulation_speed import measure_speed
 
     record = measure_speed(Config.preset("default"), seed=SEED)
     console.print(record)
@@ -140,7 +139,7 @@ def bench_pruning(bench: BenchOptions, console: Console) -> None:
     """Measure how long the masks of ResNet-50 take to choose, and how many images a second pruning trains on, on one core."""
     import torch
 
-    from crisp.pruning_speed import measure_pruning
+    from crisp.bench.pruning_speed import measure_pruning
 
     torch.set_num_threads(1)
     record = measure_pruning(seed=SEED)

@@ -1,5 +1,5 @@
-from crisp.pruning_speed import measure_masks, measure_training
-from crisp.pruning_speed_document import pruning_speed_markdown
+from crisp.bench.pruning_speed import measure_masks, measure_training
+from crisp.bench.pruning_speed_document import pruning_speed_markdown
 
 
 def test_masks_of_a_small_network():

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from crisp.arch import IDLE_CAUSES, Config
+from crisp.bench.simulation_speed import measure_speed
+from crisp.bench.steady_state import ABSENT, SteadyState, measure_steady_state
 from crisp.runtime import Accelerator
-from crisp.simulation_speed import measure_speed
-from crisp.steady_state import ABSENT, SteadyState, measure_steady_state
 
 TINY = Config.preset("tiny")
 

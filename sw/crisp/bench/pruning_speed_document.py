@@ -14,7 +14,7 @@ def pruning_speed_markdown(record: Mapping[str, Any]) -> str:
     Parameters
     ----------
     record : mapping
-        As `crisp.pruning_speed.measure_pruning` gives it, with where it came from.
+        As `crisp.bench.pruning_speed.measure_pruning` gives it, with where it came from.
     """
     masks = [
         (mask["network"], mask["pattern"], f"{mask['weights']:,}", f"{mask['seconds']:.2f}", f"{mask['memory_over_weights']:.1f}")

@@ -10,7 +10,8 @@ import numpy as np
 
 from crisp.arch import Config
 from crisp.runtime import Accelerator, DeviceError
-from crisp.steady_state import compile_layer, steady_layer
+
+from .steady_state import compile_layer, steady_layer
 
 __all__ = ["measure_speed"]
 

@@ -1,0 +1,1 @@
+"""Benchmarks: everything that the README's tables show, measured, kept as records, and told in documents."""
