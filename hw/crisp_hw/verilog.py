@@ -24,6 +24,7 @@ from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
 from crisp.arch import Config, CrispError
+from crisp.arch.files import write_text
 
 __all__ = ["ToolError", "emit", "main", "merge_equal_modules", "run_yosys", "to_rtlil"]
 
@@ -81,10 +82,7 @@ def emit(component: Component, name: str, path: Path | None = None) -> str:
     """
     text = tidy(run_yosys(SCRIPT.format(rtlil=merge_equal_modules(to_rtlil(component, name)))))
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_text(text)
-        temporary.replace(path)
+        write_text(path, text)
     return text
 
 

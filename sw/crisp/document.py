@@ -8,6 +8,7 @@ from typing import Any
 
 from crisp.arch import PRESETS, Config, CrispError
 from crisp.arch.document import formats_markdown
+from crisp.arch.files import write_text
 from crisp.arch.register_document import registers_header, registers_markdown
 from crisp.bench.network_document import networks_markdown, networks_notes, networks_table
 from crisp.bench.pruning_speed_document import pruning_speed_markdown
@@ -64,9 +65,7 @@ def write_documents(root: Path, *, check: bool = False) -> list[Path]:
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     if not check:
         for path in stale:
-            temporary = path.with_name(path.name + ".part")
-            temporary.write_text(wanted[path])
-            temporary.replace(path)
+            write_text(path, wanted[path])
     return stale
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crisp.arch import CrispError, Program, TensorDescriptor
-from crisp.files import replacing
+from crisp.arch.files import replacing
 from crisp.progress import Report, draw_progress, print_plain
 from crisp.report import provenance, write_json
 from crisp.runtime import Accelerator, LayerReport, RunResult

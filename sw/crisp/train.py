@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from crisp.arch.errors import CrispError
+from crisp.arch.files import replacing
 from crisp.data import Dataset
-from crisp.files import replacing
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, channels_last, save_checkpoint
 from crisp.progress import Report, silent
 

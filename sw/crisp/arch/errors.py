@@ -1,6 +1,6 @@
 """Typed errors. Every one names what was wrong, the rule, the value, and what to do about it."""
 
-__all__ = ["CapacityError", "ConfigError", "CrispError", "FieldError", "LayerError", "PatternError", "ProgramError"]
+__all__ = ["CapacityError", "ConfigError", "CrispError", "FieldError", "LayerError", "OutputError", "PatternError", "ProgramError"]
 
 
 class CrispError(Exception):
@@ -29,3 +29,7 @@ class CapacityError(CrispError):
 
 class ProgramError(CrispError):
     """A program, or a file of one, breaks a rule of its format."""
+
+
+class OutputError(CrispError):
+    """A file cannot be written."""

@@ -21,6 +21,7 @@ from .commands import MemoryWindow
 from .config import Config
 from .errors import ConfigError, ProgramError
 from .fields import Field, Word
+from .files import replacing
 from .tensor import Layout, TensorDescriptor
 
 __all__ = ["PROGRAM_HEADER", "PROGRAM_SECTION", "LayerInfo", "Program", "Section"]
@@ -257,16 +258,11 @@ class Program:
         Raises
         ------
         ProgramError
-            As `to_bytes`.
+            As `to_bytes`, or when the file cannot be written.
         """
         data = self.to_bytes()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with replacing(path, ProgramError) as temporary:
             temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from crisp.arch.files import replacing
 from crisp.data import load_dataset, load_pictures, normalize, normalize_colours
 from crisp.networks import NETWORKS, build_network
 from crisp.quantize import export_onnx
@@ -47,10 +47,8 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
         data = (
             export_onnx(built.quantized) if sparsity is None else export_onnx(built.quantized, block=sparsity.block, group=sparsity.group)
         )
-        MODELS.mkdir(parents=True, exist_ok=True)
-        temporary = MODELS / f"{stem}.{os.getpid()}.part"
-        temporary.write_bytes(data)
-        temporary.replace(model)
+        with replacing(model) as temporary:
+            temporary.write_bytes(data)
         write_json(description, {"density": built.density})
     rest = np.arange(CALIBRATION_IMAGES, len(scaled))
     return model.read_bytes(), json.loads(description.read_text())["density"], scaled[np.resize(rest, case.batch)]

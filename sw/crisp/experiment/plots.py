@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crisp.report import save_figure
+
 from .levels import LevelKind
 from .methods import DENSE, OURS
 from .records import Record, by, of_kind, reached, separate
 from .statistics import Interval, drops, seed_interval, t_interval
-from .style import Style, finish, methods_of, save, styles
+from .style import Style, finish, methods_of, styles
 from .trials import find_trials
 from .trials_plot import draw_trials
 
@@ -62,8 +64,9 @@ def draw_all(records: Sequence[Record], output: Path) -> list[Path]:
         What was drawn.
     """
     separated, drawn = separate(records), []
-    if draw_trials(separated, output / "pruning-settings.png"):
-        drawn, variants = [output / "pruning-settings.png"], {trial.name for trial in find_trials(separated)}
+    trials = find_trials(separated)
+    if draw_trials(trials, output / "pruning-settings.png"):
+        drawn, variants = [output / "pruning-settings.png"], {trial.name for trial in trials}
         separated = [record for record in separated if record["method"] not in variants]
         if not {record["method"] for record in separated} - {DENSE.name, OURS}:
             return drawn  # there is nothing else to compare
@@ -162,7 +165,7 @@ def draw_blocks(records: Sequence[Record], path: Path) -> bool:
         bar = figure.colorbar(image, ax=panels[:, 0], shrink=min(1, 3 / len(networks)), aspect=25, pad=0.01, ticks=[2, 5, 10, 20, 50, 100])
         bar.set_label("weights that the pattern leaves room for, %")
         bar.ax.set_yticklabels(["2", "5", "10", "20", "50", "100"])
-    save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -245,7 +248,7 @@ def draw_lines(
     finish(panels[0])
     handles, labels = merged_legend(panels[0])
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3 if len(networks) == 1 else 5, len(labels)), frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
     return True
 
 

@@ -5,9 +5,7 @@ dashes tell methods apart without any colour. Ours is the one that is drawn bold
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .methods import METHODS, OURS
@@ -15,9 +13,8 @@ from .records import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-__all__ = ["Style", "finish", "methods_of", "save", "styles"]
+__all__ = ["Style", "finish", "methods_of", "styles"]
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE, GREY = (
     "#000000",
@@ -101,14 +98,3 @@ def finish(axes: "Iterable[Axes]") -> None:
     for part in axes:
         part.grid(alpha=0.3, linewidth=0.6)
         part.spines[["top", "right"]].set_visible(False)
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write a picture by way of a temporary file."""
-    import matplotlib.pyplot as plt
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part.png")
-    figure.savefig(temporary, dpi=120)
-    plt.close(figure)
-    os.replace(temporary, path)

@@ -23,7 +23,7 @@ def trials_markdown(records: Sequence[Record], command: str, picture: str) -> st
     command : str
         What measured them.
     picture : str
-        Where `crisp.experiment.plots.draw_trials` drew them, from the page.
+        Where `crisp.experiment.trials_plot.draw_trials` drew them, from the page.
     """
     parts = [
         "# What each setting is worth",

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .records import Record
-from .style import finish, save
-from .trials import find_trials
+from crisp.report import save_figure
+
+from .style import finish
+from .trials import Trial
 
 __all__ = ["draw_trials"]
 
@@ -17,17 +18,16 @@ FEWEST = 3
 SETS = (("#0072b2", "v"), ("#d55e00", "^"), ("#009e73", "D"), ("#cc79a7", "s"))
 
 
-def draw_trials(records: Sequence[Record], path: Path) -> bool:
+def draw_trials(trials: Sequence[Trial], path: Path) -> bool:
     """Draw how many points variants of ours are ahead of its defaults; tell whether there are enough of them.
 
     Parameters
     ----------
-    records : sequence of mapping
-        Records, as `crisp.experiment.records.collect` gives them.
+    trials : sequence of Trial
+        What `find_trials` found.
     path : Path
         PNG file to write.
     """
-    trials = find_trials(records)
     if len(trials) < FEWEST:
         return False
     import matplotlib
@@ -54,5 +54,5 @@ def draw_trials(records: Sequence[Record], path: Path) -> bool:
     axes.set_xlabel("points ahead of the defaults, top-1")
     finish([axes])
     figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
-    save(figure, path)
+    save_figure(figure, path)
     return True

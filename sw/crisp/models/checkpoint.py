@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from crisp.arch.errors import CrispError
-from crisp.files import replacing
+from crisp.arch.files import replacing
 
 from .head import ModelError
 from .spec import ModelSpec

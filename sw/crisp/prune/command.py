@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from crisp.arch.files import check_place
 from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
-from crisp.files import check_place
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, image_shape, open_model
 from crisp.models.checkpoint import read_tensors
 from crisp.models.user import names_function

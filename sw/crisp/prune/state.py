@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from crisp.arch import Config, Pattern
+from crisp.arch.files import replacing
 from crisp.data import Dataset, Images
-from crisp.files import replacing
 
 from .errors import PruneError
 from .layers import mask_from_matrix, weight_matrix

@@ -12,8 +12,8 @@ from rich.console import Console
 from torch import nn
 
 from crisp.arch import Config, Pattern
+from crisp.arch.files import check_place, replacing
 from crisp.data import Dataset, Images, load_dataset
-from crisp.files import check_place, replacing
 from crisp.models import image_shape, logits
 from crisp.progress import Report, draw_progress, print_plain
 

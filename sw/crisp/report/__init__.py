@@ -1,6 +1,7 @@
 """What was measured: records that JSON can hold, tables, charts."""
 
 from .chart import draw_layers, draw_networks
+from .picture import save_figure
 from .provenance import provenance, write_json, write_json_lines
 from .records import Comparison, LayerRecord
 from .table import accuracy_table, layer_table, markdown_table
@@ -14,6 +15,7 @@ __all__ = [
     "layer_table",
     "markdown_table",
     "provenance",
+    "save_figure",
     "write_json",
     "write_json_lines",
 ]

@@ -1,10 +1,10 @@
 """Pictures of what was measured."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .picture import save_figure
 from .records import Comparison
 
 if TYPE_CHECKING:
@@ -107,14 +107,8 @@ def pattern_text(record: Mapping[str, Any]) -> str:
 
 def save(figure: "Figure", axes: "Sequence[Axes]", path: Path) -> None:
     """Finish a figure of bars and write it."""
-    import matplotlib.pyplot as plt
-
     for part in axes:
         part.margins(y=0.01)
         part.grid(axis="x", alpha=0.3)
         part.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part.png")
-    figure.savefig(temporary, dpi=120)
-    plt.close(figure)
-    os.replace(temporary, path)
+    save_figure(figure, path)

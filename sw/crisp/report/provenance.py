@@ -1,11 +1,12 @@
 """Where a figure came from: it stands beside every result."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from crisp.arch.files import write_text
 
 __all__ = ["provenance", "write_json", "write_json_lines"]
 
@@ -40,18 +41,10 @@ def commit() -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON: to a temporary file that then takes the name, so that no reader sees half of it."""
+    """Write ``value`` as JSON, so that no reader sees half of it."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     """Write values as a JSON array that has each on a line of its own, likewise."""
     write_text(path, "[\n" + ",\n".join(json.dumps(value) for value in values) + "\n]\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file by way of a temporary one; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)

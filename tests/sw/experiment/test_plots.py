@@ -20,7 +20,7 @@ def records():
 def figures(monkeypatch, tmp_path, records):
     """Keep figures instead of closing them, by the names of their files."""
     found = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path: found.update({path.name: figure}))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: found.update({path.name: figure}))
     draw_all(records, tmp_path)
     yield found
     mpl.pyplot.close("all")

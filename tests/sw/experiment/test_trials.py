@@ -83,11 +83,11 @@ def test_variants_have_a_picture_of_their_own(tmp_path):
 
 
 def test_picture_has_a_row_for_each_variant(tmp_path):
-    assert draw_trials(made(), tmp_path / "three.png")
+    assert draw_trials(find_trials(made()), tmp_path / "three.png")
     more = VARIANTS | {f"rate-{rate}": (0.1 * rate, 0.0, {"learning_rate": rate / 10}) for rate in range(1, 9)}
-    assert draw_trials(made(more), tmp_path / "eleven.png")
+    assert draw_trials(find_trials(made(more)), tmp_path / "eleven.png")
     heights = [image.imread(tmp_path / name).shape[0] for name in ("three.png", "eleven.png")]
     assert heights[1] > 1.5 * heights[0]
-    assert not draw_trials(made({"slow": VARIANTS["slow"]}), tmp_path / "one.png")
+    assert not draw_trials(find_trials(made({"slow": VARIANTS["slow"]})), tmp_path / "one.png")
     assert not (tmp_path / "one.png").exists()
-    assert draw_trials(made(seeds=(1,)), tmp_path / "one-seed.png")
+    assert draw_trials(find_trials(made(seeds=(1,))), tmp_path / "one-seed.png")

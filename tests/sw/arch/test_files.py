@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from tests.sw.small import little_room
 
-from crisp.arch import CrispError
-from crisp.files import check_place, replacing
+from crisp.arch.errors import CrispError, OutputError
+from crisp.arch.files import check_place, replacing, write_text
 
 
 class WriteError(CrispError):
@@ -71,6 +71,19 @@ def test_place_that_turns_out_to_be_none(tmp_path, name, reason):
         write(tmp_path / name)
     assert str(caught.value) == f"{tmp_path / name}: must be written, but cannot be ({reason}); make room, or name another place"
     assert names(tmp_path) == ["file", "folder"]
+
+
+def test_text_is_written_whole(tmp_path):
+    write_text(tmp_path / "new" / "a", "größer")
+    assert (tmp_path / "new" / "a").read_bytes() == "größer".encode()
+    with pytest.raises(OutputError, match=r"new: must be written, but cannot be \(Is a directory\)"):
+        write_text(tmp_path / "new", "text")
+
+
+def test_two_processes_write_into_files_of_their_own(tmp_path):
+    with replacing(tmp_path / "a") as temporary:
+        assert temporary.name == f".a.{os.getpid()}.part"
+        temporary.write_text("text")
 
 
 def test_full_disk(tmp_path):

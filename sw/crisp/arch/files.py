@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from crisp.arch.errors import CrispError
+from .errors import CrispError, OutputError
 
-__all__ = ["check_place", "replacing"]
+__all__ = ["check_place", "replacing", "write_text"]
 
 
 @contextlib.contextmanager
-def replacing(path: Path, kind: type[CrispError], failure: type[Exception] = OSError) -> Iterator[Path]:
+def replacing(path: Path, kind: type[CrispError] = OutputError, failure: type[Exception] = OSError) -> Iterator[Path]:
     """Give the path of a temporary file; what is written to it while the context lasts takes the place of ``path``, once it is on the disk.
 
     When that fails, the temporary file is removed and ``path`` is as it was. The folder is made.
@@ -31,7 +31,7 @@ def replacing(path: Path, kind: type[CrispError], failure: type[Exception] = OSE
     CrispError
         Of ``kind``, when the folder cannot be made or the file not be written: for want of room, or of leave.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # so that two processes do not write into one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -43,6 +43,12 @@ def replacing(path: Path, kind: type[CrispError], failure: type[Exception] = OSE
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, whole or not at all; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_place(path: Path, what: str, kind: type[CrispError]) -> None:
