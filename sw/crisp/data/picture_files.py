@@ -158,6 +158,8 @@ def to_eight_bits(path: Path, picture: Image.Image) -> Image.Image:
     DamagedDataError
         When they have neither 8 nor 16 bits, or 0 for white.
     """
+    if picture.mode == "P" and "transparency" in picture.info:
+        return picture.convert("RGBA")  # else Pillow warns of what is lost
     if not picture.mode.startswith(("I", "F")):
         return picture
     tags = getattr(picture, "tag_v2", {})

@@ -86,7 +86,8 @@ def prune(
     DataError
         When the classes are not labels of the data set.
     PruneError
-        When an option asks for what the network does not have, the state belongs to another run, or another process has failed.
+        When an option asks for what the network does not have, the state cannot be written or belongs to another run, or another process
+        has failed.
     """
     options = options or PruneOptions()
     chosen = data.check_classes(classes, options.head.least_classes)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from crisp.arch import Config, Pattern
-from crisp.arch.files import replacing
+from crisp.arch.files import check_place, replacing
 from crisp.data import Dataset, Images
 
 from .errors import PruneError
@@ -186,8 +186,9 @@ class StateFile:
         Raises
         ------
         PruneError
-            When the file is damaged or belongs to another run; what differs is named.
+            When there is no place for the file, or it is damaged or belongs to another run; what differs is named.
         """
+        self.processes.first(self.check_place)
         exists = self.path is not None and self.processes.is_first and self.path.is_file()
         data = self.processes.send(self.path.read_bytes() if self.path is not None and exists else None)
         if data is None:
@@ -206,6 +207,11 @@ class StateFile:
             raise PruneError(f"{self.path}: must belong to a run with {'; '.join(differs)}; delete it or name another")
         packed: Mapping[str, Any] = state
         return packed
+
+    def check_place(self) -> None:
+        """Refuse a place where the file cannot be written."""
+        if self.path is not None:
+            check_place(self.path, "the state", PruneError)
 
     def delete(self) -> None:
         """Delete the file: the run is done."""

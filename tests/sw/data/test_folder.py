@@ -212,6 +212,17 @@ def test_black_to_white_is_0_to_255_in_all_formats(tmp_path, name, pixels, chann
     assert np.abs(read.reshape(64, 64, -1) - RAMP[..., None] / 257).max() <= 1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("transparency", [3, bytes(range(256))])
+def test_what_palettes_let_shine_through_has_its_colour(tmp_path, transparency, channels):
+    plain = Image.fromarray((RAMP / 257).astype(np.uint8)).convert("P")
+    plain.save(tmp_path / "plain.png")
+    plain.save(tmp_path / "clear.png", transparency=transparency)
+    read = [np.asarray(picture_files.read_picture(tmp_path / name, channels)) for name in ("plain.png", "clear.png")]
+    assert (read[0] == read[1]).all()
+    assert np.abs(read[0].reshape(64, 64, -1) - RAMP[..., None] / 257).max() <= 1
+
+
 def twelve_bits(path):
     """Write a picture of twelve bits a pixel, which Pillow can only read: two pixels in three bytes."""
     entries = [(256, 4, 2), (257, 4, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, 3)]

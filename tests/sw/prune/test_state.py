@@ -210,6 +210,13 @@ def other_selector(*arguments):
 other_selector.__qualname__ = "other"
 
 
+def test_state_that_cannot_be_written_is_told_before_anything_is_trained(tmp_path):
+    told = []
+    with pytest.raises(PruneError, match="the state must be a file, not a folder; name a file"):
+        prune(Dropping(), striped_dataset(), CLASSES, OPTIONS, lambda *step: told.append(step), state=tmp_path)
+    assert not told
+
+
 def test_damaged_state_is_told(state):
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(PruneError, match=r"run\.pt: must be the state of a pruning run, not something damaged \(.*\); delete it"):
