@@ -12,9 +12,9 @@ import numpy as np
 from crisp.arch import Pattern
 from crisp.prune import PruneError, PruneOptions, UnreachableError
 from crisp.prune.blocks import RankColumns, block_sums, expand_blocks
+from crisp.prune.budget import TOLERANCE, narrow
 from crisp.prune.masks import choose_masks, measure, select
 from crisp.prune.nm import nm_mask, nm_ranks
-from crisp.prune.ranking import TOLERANCE
 from crisp.prune.selection import Goal, Layer, Selection, Selector
 
 __all__ = ["PublishedChoice", "choose_nm", "choose_random_blocks", "choose_unstructured", "misordered"]
@@ -54,29 +54,22 @@ def choose_unstructured(scores: Arrays, layers: Layers, goal: Goal, options: Pru
 
 
 def within(select: Callable[[int], Selection], most: int, goal: Goal) -> Selection:
-    """Return the selection of nearly the most weights, at most ``most``, that meets the goal's cycles; by halving."""
-    selection = select(most)
+    """Return the selection of nearly the most weights, at most ``most``, that meets the goal's cycles."""
     if goal.cycles is None:
-        return selection
+        return select(most)
     if goal.measure is None:
         raise PruneError("a budget of cycles must come with a model of the machine; give `measure`")
-    if goal.measure(selection.patterns) <= goal.cycles:
-        return selection
-    low, best = 0, select(0)
-    found = goal.measure(best.patterns)
-    if found > goal.cycles:
-        raise UnreachableError(
-            f"cycles must leave room for {found}, which the network takes at least, not {goal.cycles}; allow more cycles"
+    measure = goal.measure
+
+    def cycles(gone: int) -> int:
+        return measure(select(most - gone).patterns)
+
+    def refuse(least: int) -> UnreachableError:
+        return UnreachableError(
+            f"cycles must leave room for {least}, which the network takes at least, not {goal.cycles}; allow more cycles"
         )
-    while most - low > 1 and goal.cycles - found > TOLERANCE * goal.cycles:
-        middle = (low + most) // 2
-        selection = select(middle)
-        cycles = goal.measure(selection.patterns)
-        if cycles <= goal.cycles:
-            low, best, found = middle, selection, cycles
-        else:
-            most = middle
-    return best
+
+    return select(most - narrow(cycles, 0, most, goal.cycles, refuse, tolerance=TOLERANCE))
 
 
 def choose_nm(scores: Arrays, layers: Layers, goal: Goal, options: PruneOptions, random: np.random.Generator) -> Selection:

@@ -10,6 +10,7 @@ import numpy as np
 
 from crisp.models.prunable import LayerReport, Verdict
 
+from .budget import narrow
 from .channel_groups import ChannelGroup, Ends
 from .errors import UnreachableError
 from .options import Price
@@ -126,28 +127,19 @@ class ChannelQueue:
             taken = self.narrow(taken, cycles, "cycles", lambda count: measure(self.removed(count)))
         return taken
 
-    def narrow(self, low: int, most: int, unit: str, count: Callable[[int], int]) -> int:
-        """Return the fewest bundles, ``low`` or more, without which ``count`` is at most ``most``."""
-        above = count(low)
-        if above <= most:
-            return low
-        high = len(self)
-        below = count(high)
-        if below > most:
-            raise UnreachableError(
-                f"{unit} must be at least {below}, which the network keeps in any case with channels in multiples of {self.multiple}, "
+    def narrow(self, first: int, most: int, unit: str, count: Callable[[int], int]) -> int:
+        """Return the fewest bundles, ``first`` or more, without which ``count`` is at most ``most``."""
+
+        def guess(low: int, high: int, above: int, below: int) -> int:
+            return low + round((high - low) * (above - most) / (above - below))
+
+        def refuse(least: int) -> UnreachableError:
+            return UnreachableError(
+                f"{unit} must be at least {least}, which the network keeps in any case with channels in multiples of {self.multiple}, "
                 f"not {most}; lower the floor or the multiples, or keep fewer layers"
             )
-        is_guess = True  # along a straight line and by halving in turn, since to count may take long
-        while high - low > 1:
-            guess = low + round((high - low) * (above - most) / (above - below)) if is_guess else (low + high) // 2
-            middle = min(max(guess, low + 1), high - 1)
-            found, is_guess = count(middle), not is_guess
-            if found <= most:
-                high, below = middle, found
-            else:
-                low, above = middle, found
-        return high
+
+        return narrow(count, first, len(self), most, refuse, guess=guess)
 
 
 def cut_bundles(size: int, multiple: int, floor: float) -> np.ndarray:

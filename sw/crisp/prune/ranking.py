@@ -23,14 +23,12 @@ import numpy as np
 from crisp.arch import Pattern
 
 from .blocks import RankColumns
+from .budget import TOLERANCE, narrow
 from .errors import PruneError, UnreachableError
 from .options import Price, Ranking
 from .selection import Goal, Layer
 
-__all__ = ["TOLERANCE", "allocate"]
-
-#: A prediction that is so much below the budget in cycles is near enough, as a share of it.
-TOLERANCE = 0.003
+__all__ = ["allocate"]
 
 #: What costs no cycles is taken to cost so many, so that it still has an order.
 LEAST_CYCLES = 1e-3
@@ -196,8 +194,7 @@ def cycle_cost(column: RankColumns, layer: Layer, block_groups: int) -> np.ndarr
 def search(cycles: Callable[[int], int], queue: Queue, fewest: int, goal: Goal) -> int:
     """Return how many rank-columns must go so that the network takes no more cycles than the goal allows: nearly the fewest.
 
-    Few predictions are made, since each takes time: between one that is too slow and one that is fast enough, the next is where the
-    predicted cost of what goes says that the budget is met.
+    The next guess is where what rank-columns cost by the price says that the budget is met.
 
     Parameters
     ----------
@@ -217,30 +214,15 @@ def search(cycles: Callable[[int], int], queue: Queue, fewest: int, goal: Goal) 
     """
     budget = goal.cycles or 0
     spent = np.concatenate([[0.0], np.cumsum(queue.cycles)])
-    low, low_cycles = fewest, cycles(fewest)
-    if low_cycles <= budget:
-        return low
-    high = len(queue.owners)
-    high_cycles = cycles(high)
-    if high_cycles > budget:
-        told = f", {math.ceil(1e4 * high_cycles / goal.dense_cycles) / 1e4:g} of the dense network's" if goal.dense_cycles else ""
-        raise UnreachableError(
-            f"cycles must leave room for {high_cycles}{told}, which the network takes at least, not {budget}; allow more cycles"
+
+    def guess(low: int, high: int, above: int, below: int) -> int:
+        share = (above - budget * (1 - TOLERANCE / 2)) / max(above - below, 1)
+        return int(np.searchsorted(spent, spent[low] + share * (spent[high] - spent[low])))
+
+    def refuse(least: int) -> UnreachableError:
+        told = f", {math.ceil(1e4 * least / goal.dense_cycles) / 1e4:g} of the dense network's" if goal.dense_cycles else ""
+        return UnreachableError(
+            f"cycles must leave room for {least}{told}, which the network takes at least, not {budget}; allow more cycles"
         )
-    must_halve = False
-    while high - low > 1 and budget - high_cycles > TOLERANCE * budget:
-        if must_halve:
-            middle = (low + high) // 2
-        else:
-            share = (low_cycles - budget * (1 - TOLERANCE / 2)) / max(low_cycles - high_cycles, 1)
-            middle = int(np.searchsorted(spent, spent[low] + share * (spent[high] - spent[low])))
-        middle = min(max(middle, low + 1), high - 1)
-        found = cycles(middle)
-        # Where interpolation does not halve what is left, halving does.
-        before = high - low
-        if found <= budget:
-            high, high_cycles = middle, found
-        else:
-            low, low_cycles = middle, found
-        must_halve = high - low > before // 2
-    return high
+
+    return narrow(cycles, fewest, len(queue.owners), budget, refuse, guess=guess, tolerance=TOLERANCE)
