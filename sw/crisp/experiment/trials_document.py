@@ -29,7 +29,8 @@ def trials_markdown(records: Sequence[Record], command: str, picture: str) -> st
         "# What each setting is worth",
         f"Made by `crisp docs` from what `{command}` wrote; each record has its command, seed and commit. Every line is ours with "
         "what it names changed, and nothing else: points of accuracy that it is ahead of them, paired by classes and seed, "
-        "bold where the 95% interval over seeds does not hold zero. [pruning.md](pruning.md#every-setting) says what settings mean.",
+        "bold where the 95% interval over seeds does not hold zero; of twenty variants that change nothing, one is bold by chance. "
+        "[pruning.md](pruning.md#every-setting) says what settings mean.",
         f"![Points ahead of the defaults]({picture})",
     ]
     for network, trials in itertools.groupby(find_trials(records), lambda trial: trial.network):
