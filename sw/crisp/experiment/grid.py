@@ -165,14 +165,15 @@ def describe(
     Of settings those that are not the library's; `crisp.experiment.state` sees to the others.
     """
     defaults = PruneOptions().to_dict()
-    choice = experiment.networks[network]
+    choice, kind = experiment.networks[network], experiment.method(method).method
     return {
         "revision": REVISION,
         "data": data,
         "network": {name: value for name, value in dataclasses.asdict(choice).items() if name not in ("name", "options", "checkpoint")},
         "weights": digest(choice.checkpoint) if choice.checkpoint else "",
         "classes": list(labels),
-        "method": experiment.method(method).method.name,
+        "method": kind.name,
+        **({"method_revision": kind.revision} if kind.revision else {}),
         "level": None if level is None else [level.kind.value, level.value],
         "options": {name: value for name, value in options.to_dict().items() if defaults.get(name) != value and name != "config"},
         "config": dataclasses.asdict(Config.load(experiment.config)),

@@ -73,6 +73,8 @@ class Method:
         Whether it gives a smaller network instead of masks: see `crisp.experiment.channel_method`.
     has_memory : bool
         Whether its choice of masks depends on the ones before, so that a run cannot go on in the middle.
+    revision : int
+        Raised when its runs come to mean something else, so that those of before are done again.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Method:
     has_level: bool = True
     takes_channels: bool = False
     has_memory: bool = False
+    revision: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_method, (self.name, "a process")  # functions without a name do not travel to other processes
@@ -142,6 +145,7 @@ METHODS: dict[str, Method] = {
             finish=plain,
             pattern="channels",
             takes_channels=True,
+            revision=1,  # the last channels of a layer that may go had counted for those that stay, too
         ),
         Method(name="crisp", label="CRISP", text="The paper's: N:M and blocks, raw global ranking by Taylor saliency.", options=PAPER),
         Method(

@@ -68,7 +68,8 @@ class ChannelQueue:
         for number, group in enumerate(groups):
             bundles = cut_bundles(group.size, multiple, floor)
             ends = np.cumsum(bundles)
-            sums = np.add.reduceat(worth[group.root][self.orders[group.root]], np.r_[0, ends[:-1]]) if len(bundles) else np.zeros(0)
+            going = worth[group.root][self.orders[group.root]][: bundles.sum()]
+            sums = np.add.reduceat(going, ends - bundles) if len(bundles) else np.zeros(0)
             values.append(ends / group.size if is_uniform else sums / (bundles * price[group.root]))
             owners.append(np.full(len(bundles), number))
             sizes.append(bundles)

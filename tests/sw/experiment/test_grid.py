@@ -7,6 +7,7 @@ from tests.sw.small import striped_dataset
 
 from crisp.data import DataError, Normalization
 from crisp.experiment import ExperimentError, expand, filter_runs
+from crisp.experiment.methods import METHODS
 from crisp.prune import PruneOptions
 
 
@@ -61,6 +62,13 @@ def test_whatever_determines_a_run_is_in_its_key(path, value):
     plain, changed = (next(run.key for run in expand(experiment, striped_dataset())) for experiment in (small(), small(path, value)))
     assert plain != changed
     assert plain.rpartition("-")[0] == changed.rpartition("-")[0]
+
+
+def test_a_method_that_comes_to_mean_something_else_is_done_again_alone(monkeypatch):
+    before = {run.method: run.key for run in expand(small(), striped_dataset())}
+    monkeypatch.setitem(METHODS, "nm", dataclasses.replace(METHODS["nm"], revision=METHODS["nm"].revision + 1))
+    after = {run.method: run.key for run in expand(small(), striped_dataset())}
+    assert {name for name in before if before[name] != after[name]} == {"nm"}
 
 
 def test_data_is_in_the_key_and_what_does_not_matter_is_not():

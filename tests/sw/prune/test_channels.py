@@ -222,6 +222,20 @@ def test_bundles_leave_multiples_and_the_floor():
     assert cut_bundles(16, 16, 0.0).tolist() == []
 
 
+@pytest.mark.parametrize("multiple", [4, 16])
+def test_groups_compete_by_the_channels_that_go(multiple):
+    """What always stays has no say: the most important channels of a group are never counted."""
+    groups = find_groups(network("resnet20"), torch.from_numpy(GREY[:1]))
+    worth = {group.root: np.random.default_rng(number).exponential(size=group.size) for number, group in enumerate(groups)}
+    queue = ChannelQueue(groups, {}, worth, dict.fromkeys(worth, 1.0), multiple, 0.0, is_uniform=False)
+    expected = []
+    for number, group in enumerate(groups):
+        ascending = np.sort(worth[group.root])
+        for start in range(0, group.size - multiple, multiple):
+            expected.append((ascending[start : start + multiple].mean(), number))
+    assert queue.owners.tolist() == [number for _, number in sorted(expected)]
+
+
 def test_the_search_finds_the_fewest_bundles():
     model = network("resnet20")
     groups = find_groups(model, torch.from_numpy(GREY[:1]))
