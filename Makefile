@@ -69,7 +69,7 @@ fpga: setup  ## synthesise, place and route the machine for ECP5 (CONFIG= DEVICE
 	@$(BIN)/python -m crisp_hw.fpga --config "$(RTL_CONFIG)" --device $(DEVICE) --package $(PACKAGE) --speed $(SPEED) \
 		--seed $(SEED) --output "build/fpga/$(BUILD_NAME)"
 
-bench: setup  ## measure cycles, whole networks, area (hours; ARGS='--only demo' or '--only networks --networks resnet20-fashion')
+bench: setup  ## measure cycles, whole networks, area (networks: about an hour; ARGS='--only demo' or '--only networks --networks resnet20-fashion')
 	@$(BIN)/crisp bench --jobs $(JOBS) $(ARGS)
 
 train: setup  ## train the checkpoint that the repository ships

@@ -301,7 +301,10 @@ def bench(
     minutes: Annotated[float, typer.Option(help="What place and route may take; 0 is forever.")] = 0,
     jobs: Annotated[int, typer.Option(help="Networks that run at a time.")] = 1,
 ) -> None:
-    """Measure everything that the README's tables show; minutes, and hours for whole networks at full size."""
+    """Measure what the README's tables show of cycles, speed and area; whole networks take about an hour on two cores.
+
+    Accuracy is what `crisp experiment` measures.
+    """
     from crisp.bench.command import BenchOptions, parse_batch, parse_density, run_benchmarks
 
     options = BenchOptions(

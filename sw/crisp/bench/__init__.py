@@ -1,1 +1,1 @@
-"""Benchmarks: everything that the README's tables show, measured, kept as records, and told in documents."""
+"""Benchmarks: what the README's tables show of cycles, speed and area, measured, kept as records, and told in documents."""

@@ -100,7 +100,7 @@ def bench_demo(bench: BenchOptions, console: Console) -> None:
 
 
 def bench_networks(bench: BenchOptions, console: Console) -> None:
-    """Run whole networks, dense and sparse, on the RTL; hours, all of them. What was measured before is left out."""
+    """Run whole networks, dense and sparse, on the RTL; about an hour on two cores, all of them. What was measured before is left out."""
     from crisp.bench.network_bench import bench_cases
     from crisp.bench.network_cases import select_cases
 

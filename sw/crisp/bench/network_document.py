@@ -147,7 +147,7 @@ def large_layers(records: Sequence[Record]) -> str:
     headings = ("network", "machine", "density", "convolutions", "least", "median", "largest")
     return (
         "Speed-up over dense of single layers, the pruned convolutions with at least 64 channels and 64 inputs; "
-        f"[results/layers.json](results/layers.json) has every layer:\n\n{markdown_table(headings, lines)}"
+        f"[results/layers.json](../results/layers.json) has every layer:\n\n{markdown_table(headings, lines)}"
     )
 
 

@@ -37,7 +37,7 @@ def pruning_speed_markdown(record: Mapping[str, Any]) -> str:
         (
             "## How fast pruning is",
             f"By `{record['command']}` at {record['commit']}, one thread of a {machine['processor']} with {machine['cores']} cores, "
-            f"torch {machine['torch']}.",
+            f"torch {machine['torch']}, without the tunables of [pruning.md](pruning.md#interrupted-runs-and-many-processes).",
             "All masks of a network at its full size, from scores to masks at 90% sparsity; memory is the peak, weights and scores "
             "included, as a multiple of the weights:",
             markdown_table(("network", "pattern", "weights", "seconds", "memory"), masks),

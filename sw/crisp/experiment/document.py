@@ -147,7 +147,7 @@ def what_was_run(records: Sequence[Record]) -> str:
     commits = ", ".join(sorted({record["commit"] for record in done}))
     return (
         f"{markdown_table(headings, lines)}\n\nAccuracy is top-1 on the {splits} images of the user's classes. Cycles are those that the "
-        f"compiler predicts for one image on {configs}. Commits: {commits}.{settings_text(done)}"
+        f"compiler predicts for one image on {configs}. Commits (`-dirty`: the source was changed since): {commits}.{settings_text(done)}"
     )
 
 

@@ -187,7 +187,8 @@ METHODS: dict[str, Method] = {
         Method(
             name="hybrid-weights",
             label="ours, by weights",
-            text="Ours, but weights are what layers compete for, not cycles: the most accurate at a sparsity, and slower.",
+            text='Ours, but layers compete by weights (`price = "weights"`), whatever `[options]` says: the most accurate at a sparsity, '
+            "and slower.",
             options={"price": "weights"},
         ),
         Method(name=OURS, label="ours", text="The library's choice of masks."),

@@ -94,7 +94,8 @@ def build(
     num_classes : int
         Outputs.
     input_size : int
-        Height and width of the images. Below 64 the networks look at them without halving them at once.
+        Height and width of the images. Below 64 the networks, but for EfficientNet-Lite0, look at them without halving
+        them at once.
     seed : int
         Source of the initial weights. The state of torch's random numbers stays as it is.
     in_channels : int, optional
