@@ -22,7 +22,7 @@ def main() -> None:
     """Read the options and print the classes, the most likely one first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", type=Path, help="program file, .crisp, for one image")
-    parser.add_argument("picture", type=Path, help="JPEG, PNG, BMP or WebP, of any size")
+    parser.add_argument("picture", type=Path, help="a picture file, of any size")
     parser.add_argument("--backend", default="golden", help="golden or verilator")
     parser.add_argument("--save", type=Path, help="array (.npy) to write with what goes in")
     arguments = parser.parse_args()
