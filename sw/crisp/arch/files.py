@@ -15,7 +15,7 @@ __all__ = ["check_place", "replacing", "write_text"]
 def replacing(path: Path, kind: type[CrispError] = OutputError, failure: type[Exception] = OSError) -> Iterator[Path]:
     """Give the path of a temporary file; what is written to it while the context lasts takes the place of ``path``, once it is on the disk.
 
-    When that fails, the temporary file is removed and ``path`` is as it was. The folder is made.
+    When that fails, the temporary file is removed and ``path`` is as it was. The folder is made. A link stays one: what it names is replaced.
 
     Parameters
     ----------
@@ -29,17 +29,20 @@ def replacing(path: Path, kind: type[CrispError] = OutputError, failure: type[Ex
     Raises
     ------
     CrispError
-        Of ``kind``, when the folder cannot be made or the file not be written: for want of room, or of leave.
+        Of ``kind``, when the folder cannot be made or the file not be written, for want of room, or of leave; or when there is a device,
+        which would be replaced as well.
     """
+    shown, path = path, Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # so that two processes do not write into one
     try:
+        refuse_device(shown, "what is written", kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, failure) as error:
-        raise kind(f"{path}: must be written, but cannot be ({reason(error)}); make room, or name another place") from error
+        raise kind(f"{shown}: must be written, but cannot be ({reason(error)}); make room, or name another place") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -69,13 +72,20 @@ def check_place(path: Path, what: str, kind: type[CrispError]) -> None:
         Of ``kind``, when it cannot.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise kind(f"{path}: {what} must be a file, not {'a folder' if path.is_dir() else 'a device or a pipe'}; name a file")
+        if path.is_dir():
+            raise kind(f"{path}: {what} must be a file, not a folder; name a file")
+        refuse_device(path, what, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part"):
             pass
     except OSError as error:
         raise kind(f"{path}: {what} must be a file that can be written, but it cannot ({reason(error)}); name another place") from error
+
+
+def refuse_device(path: Path, what: str, kind: type[CrispError]) -> None:
+    """Raise ``kind`` where a path is neither a file nor a folder nor free."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise kind(f"{path}: {what} must be a file, not a device or a pipe; name a file")
 
 
 def reason(error: Exception) -> str:

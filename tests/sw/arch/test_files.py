@@ -63,7 +63,10 @@ def test_file_is_as_it_was_when_writing_fails(tmp_path, failure, error, hidden, 
     assert names(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize(("name", "reason"), [("folder", "Is a directory"), ("file/a", "File exists"), ("a" * 250, "File name too long")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("folder", "Is a directory"), ("file/a", "File exists"), ("a" * 250, "File name too long"), ("a" * 300, "File name too long")],
+)
 def test_place_that_turns_out_to_be_none(tmp_path, name, reason):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("text")
@@ -84,6 +87,27 @@ def test_two_processes_write_into_files_of_their_own(tmp_path):
     with replacing(tmp_path / "a") as temporary:
         assert temporary.name == f".a.{os.getpid()}.part"
         temporary.write_text("text")
+
+
+def test_link_stays_one(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(Path("there") / "a")
+    for text in ("first", "second"):
+        write_text(tmp_path / "link", text)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "a").read_text() == "second"
+    assert names(tmp_path / "there") == ["a"]
+
+
+def test_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OutputError) as caught:
+            write_text(tmp_path / name, "text")
+        assert str(caught.value) == f"{tmp_path / name}: what is written must be a file, not a device or a pipe; name a file"
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["link", "pipe"]
 
 
 def test_full_disk(tmp_path):
