@@ -81,7 +81,7 @@ def prune_model(
     data: Data = "",
     size: Size = None,
     channels: Channels = None,
-    seed: Annotated[int | None, typer.Option(help="Source of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Source of everything random.")] = None,
 ) -> None:
     """Prune a network for a few classes. Interrupted, it goes on where it stopped; torchrun shares it among processes."""
     from crisp.prune.command import PruneFileOptions, prune_file, read_settings
@@ -176,7 +176,7 @@ def run(
     output: Annotated[list[str] | None, typer.Option(help="Array (.npy) to write; NAME=FILE where there are several.")] = None,
     record: Annotated[Path | None, typer.Option("--json", help="Record to write: cycles, counters, layers.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare every bit with the golden machine.")] = False,
-    seed: Annotated[int, typer.Option(help="Source of random inputs, where none are given.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Source of random inputs, where none are given.")] = 1,
     latency: Annotated[int, typer.Option(help="Cycles until memory answers.")] = 40,
     bandwidth: Annotated[float, typer.Option(help="Bus words a cycle, both directions together; 2 is all that the bus has.")] = 1.0,
     trace: Annotated[Path | None, typer.Option(help="Waves to write, VCD; large.")] = None,
@@ -240,15 +240,15 @@ def train(
     name = f"{architecture}{'' if width == 1 else f'-x{width:g}'}-{dataset.name.lower().replace(' ', '-')}"
     path = output or Path("checkpoints") / f"{name}.safetensors"
     with draw_progress(console) as progress:
-        metadata = run(dataset, path, options, state=Path("build/train") / f"{path.stem}.pt", command=command, progress=progress)
+        metadata = run(dataset, path, options, state=path.with_name(f".{path.name}.state"), command=command, progress=progress)
     console.print(metadata)
 
 
 @app.command()
 def layers(
     model: Annotated[str, typer.Argument(help="A checkpoint, the name of a network, or module:function.")],
-    size: Annotated[int, typer.Option(help="Pixels a side of its images.")] = 224,
-    channels: Annotated[int, typer.Option(help="Channels of its images; 0 takes those that its first layer has.")] = 0,
+    size: Annotated[int, typer.Option(min=1, help="Pixels a side of its images.")] = 224,
+    channels: Annotated[int, typer.Option(min=0, help="Channels of its images; 0 takes those that its first layer has.")] = 0,
     width: Annotated[float, typer.Option(help="Factor of a named network's channels.")] = 1.0,
     classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 1000,
     arguments: Annotated[str, typer.Option(help="Arguments of the function, as JSON by name.")] = "{}",
@@ -361,7 +361,7 @@ def wide_console() -> Console:
 
 def main() -> None:
     """Run the command line; an error that a user can meet is one line, not a traceback."""
-    if len(sys.argv) > 2 and sys.argv[1] in TRAINING:
+    if len(sys.argv) > 1 and sys.argv[1] in TRAINING:
         keep_memory()
     try:
         app()

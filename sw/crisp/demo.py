@@ -207,7 +207,7 @@ def run_demo(
         "memory": dataclasses.asdict(memory),
         "pattern": describe_pattern(prune_options),
         "sparsity": pruned.sparsity,
-        "images": options.images,
+        "images": len(images),
         "test_images": len(test),
         "accuracy": accuracies,
         **comparison.to_dict(),
@@ -265,14 +265,14 @@ def check_with_progress(
 
 def show(comparison: Comparison, accuracies: dict[str, float], options: DemoOptions, record: dict[str, Any], console: Console) -> None:
     """Print the tables and what they add up to."""
-    console.print(layer_table(comparison, f"Cycles of every layer on the RTL, {options.images} images, each a run of the whole program"))
+    console.print(layer_table(comparison, f"Cycles of every layer on the RTL, {record['images']} images, each a run of the whole program"))
     console.print(accuracy_table(accuracies, record["test_images"]))
     console.print(
         f"{record['sparsity']:.1%} of the pruned layers' weights are zero. On a {describe(Config.load(options.config))}: dense "
         f"{comparison.cycles_dense:,} cycles from start to end, memory included, sparse {comparison.cycles_sparse:,}: "
         f"[bold]{comparison.speedup:.2f}x[/] faster; skipping alone could give {1 / comparison.density:.2f}x. Utilization "
         f"{comparison.utilization_dense:.1%} dense, {comparison.utilization:.1%} sparse. Memory traffic of an image: "
-        f"{traffic(comparison.counters_dense, options.images)} dense, {traffic(comparison.counters_sparse, options.images)} sparse."
+        f"{traffic(comparison.counters_dense, record['images'])} dense, {traffic(comparison.counters_sparse, record['images'])} sparse."
     )
     verdict = "[bold green]Every output byte of the RTL equals the golden model's, of the networks and of each layer.[/]"
     console.print(verdict if comparison.bits_equal else "[bold red]RTL and golden model DIFFER: see the table.[/]")

@@ -1,6 +1,7 @@
 """``crisp run``: a program file, arrays in, arrays out, and where the cycles went."""
 
 import dataclasses
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +162,9 @@ def read_array(path: Path, tensor: TensorDescriptor, normalization: Any = None) 
     """
     what = "the input" if tensor.name == "input" else f"input {tensor.name}"
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:  # of an archive that is cut off, the library would leave it open
+            array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: must be a NumPy file (.npy) for {what}: {error}; write one with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise RunError(f"{path}: must be one array for {what}, not an archive; write it with numpy.save")

@@ -69,6 +69,8 @@ class TrainOptions:
                 raise TrainError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise TrainError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.seed < 0:
+            raise TrainError(f"seed must be at least 0, not {self.seed}")
         if self.limit < 0:
             raise TrainError(f"limit must be 0 for all images, or their number, not {self.limit}")
         if self.architecture not in ARCHITECTURES:
@@ -130,7 +132,7 @@ def train(
     Raises
     ------
     TrainError
-        When there are fewer images than a batch has, they are not square, or ``state`` belongs to another run.
+        When there are fewer images than a batch has or none to judge by, they are not square, or ``state`` belongs to another run.
     ModelError
         When the network cannot have such images or such a width.
     """
@@ -140,6 +142,9 @@ def train(
         training = training.take(np.random.default_rng(options.seed).permutation(len(training))[: options.limit])
     if len(training) < options.batch:
         raise TrainError(f"batch must be at most the {len(training)} training images, not {options.batch}; choose a smaller one")
+    for part, images in (("validation", validation), ("test", dataset.test)):
+        if not len(images):
+            raise TrainError(f"{dataset.name}: there must be {part} images to judge by, but there are none; add some")
     steps = len(training) // options.batch
     height, width, channels = dataset.shape
     if height != width:
@@ -192,14 +197,26 @@ def start_run(options: TrainOptions, spec: ModelSpec, steps: int) -> Run:
         model.parameters(), lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.learning_rate, total_steps=options.epochs * steps, pct_start=0.25, cycle_momentum=False
+        optimizer,
+        options.learning_rate,
+        total_steps=options.epochs * steps,
+        pct_start=0.5 if options.epochs * steps == 4 else 0.25,  # a quarter of four steps has no length, which the library divides by
+        cycle_momentum=False,
     )
     return Run(model, optimizer, schedule)
 
 
 def describe(options: TrainOptions, dataset: Dataset) -> str:
     """Return what a saved state must agree with."""
-    return json.dumps({"data": dataset.name, "images": len(dataset.train), "shape": dataset.shape, **dataclasses.asdict(options)})
+    data = {
+        "data": dataset.name,
+        "images": len(dataset.train),
+        "shape": dataset.shape,
+        "classes": dataset.classes,
+        "normalization": dataclasses.astuple(dataset.normalization),
+        "digest": dataset.training_and_validation()[0].digest()[:16],
+    }
+    return json.dumps({**data, **dataclasses.asdict(options)})
 
 
 def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:

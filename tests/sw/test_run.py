@@ -103,6 +103,7 @@ def test_inputs_by_name(folder: Path) -> None:
         (np.zeros((1, 6, 5, 7), np.int8), "input image must have shape (1, 5, 7, 6) (N, H, W, C), not (1, 6, 5, 7); transpose it"),
         (np.zeros((1, 5, 7, 6), np.int64), "input image must be int8, or real numbers that are quantized, not int64; convert it"),
         (b"no array", "must be a NumPy file (.npy) for input image: "),
+        (b"PK\x03\x04, and cut off", "must be a NumPy file (.npy) for input image: "),
         (b"", "must be a NumPy file (.npy) for input image: "),
         (None, "must be a NumPy file (.npy) for input image: "),
         ({"x": IMAGE}, "must be one array for input image, not an archive; write it with numpy.save"),

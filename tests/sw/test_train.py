@@ -58,6 +58,10 @@ def test_state_of_another_run_is_refused(tmp_path):
         train(data, tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, seed=4), state=state)
     with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
         train(striped_dataset(side=16), tmp_path / "a.safetensors", OPTIONS, state=state)
+    changed = striped_dataset()
+    changed.train.images[7, 3, 4] += 1
+    with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
+        train(changed, tmp_path / "a.safetensors", OPTIONS, state=state)
     state.write_bytes(b"no state")
     with pytest.raises(TrainError, match="must be the state of a training run, not something damaged"):
         train(data, tmp_path / "a.safetensors", OPTIONS, state=state)
@@ -70,6 +74,7 @@ def test_state_of_another_run_is_refused(tmp_path):
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
         ({"architecture": "vgg"}, f"architecture must be one of {', '.join(ARCHITECTURES)}, not 'vgg'"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"limit": -1}, "limit must be 0 for all images, or their number, not -1"),
     ],
 )
@@ -82,6 +87,25 @@ def test_wrong_options(options, message):
 def test_more_images_a_batch_than_there_are(tmp_path):
     with pytest.raises(TrainError, match="batch must be at most the 8 training images, not 20; choose a smaller one"):
         train(striped_dataset(), tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, limit=8))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_short_training_has_a_schedule(steps):
+    run = module.start_run(dataclasses.replace(OPTIONS, epochs=1), ModelSpec("resnet20", 4), steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(run.schedule.get_last_lr()[0])
+        run.optimizer.step()
+        run.schedule.step()
+    assert all(0 < rate <= OPTIONS.learning_rate for rate in rates)
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_nothing_to_judge_by_is_told_before_training(tmp_path, part):
+    data = striped_dataset()
+    data = dataclasses.replace(data, **{part: data.test.take(slice(0))})
+    with pytest.raises(TrainError, match=f"stripes: there must be {part} images to judge by, but there are none; add some"):
+        train(data, tmp_path / "a.safetensors", OPTIONS, progress=lambda *step: pytest.fail("trained"))
 
 
 @pytest.mark.parametrize(("images", "batch"), [(1, 2), (2, 2), (92, 11), (1023, 127), (1024, 128), (55_000, 128)])

@@ -15,7 +15,7 @@ __all__ = ["check_place", "replacing", "write_text"]
 def replacing(path: Path, kind: type[CrispError] = OutputError, failure: type[Exception] = OSError) -> Iterator[Path]:
     """Give the path of a temporary file; what is written to it while the context lasts takes the place of ``path``, once it is on the disk.
 
-    When that fails, the temporary file is removed and ``path`` is as it was. The folder is made. A link stays one: what it names is replaced.
+    When that fails, the temporary file is removed and ``path`` is as it was. The folder is made; a link stays, what it names is replaced.
 
     Parameters
     ----------

@@ -42,6 +42,8 @@ def measure_safely(case: Case, seed: int, known: Mapping[str, str] | None, tell:
         return measure(case, seed, known, tell), None
     except CrispError as error:
         return None, f"{case}: {error}"
+    except Exception as error:  # what nobody foresaw must not keep other cases from being measured
+        return None, f"{case}: {type(error).__name__}: {error}"
 
 
 def bench_cases(cases: Sequence[Case], output: Path, console: Console, *, seed: int = 1, jobs: int = 1) -> None:

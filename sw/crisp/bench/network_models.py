@@ -8,7 +8,7 @@ import numpy as np
 
 from crisp.arch.files import replacing
 from crisp.data import load_dataset, load_pictures, normalize, normalize_colours
-from crisp.networks import NETWORKS, build_network
+from crisp.networks import CHECKPOINT, NETWORKS, build_network
 from crisp.quantize import export_onnx
 from crisp.report import write_json
 
@@ -26,7 +26,8 @@ MODELS = Path("build/networks")
 def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
     """Return a network as ONNX, the density of its pruned layers, and the input, float32 [N, C, H, W].
 
-    What was built is kept, by the sources that build it. Pictures that are none of those to calibrate with are the input, in turn.
+    What was built is kept, by the sources that build it and the weights that come with them. Pictures that are none of those to calibrate
+    with are the input, in turn.
     """
     spec = NETWORKS[case.network]
     if spec.architecture == "resnet20":
@@ -38,6 +39,7 @@ def load_model(case: Case, seed: int) -> tuple[bytes, float, np.ndarray]:
     images = scaled[: CALIBRATION_IMAGES + 1]
     folder = Path(__file__).parents[1]
     sources = [folder / "networks.py", *(path for name in ("models", "prune", "quantize") for path in sorted((folder / name).glob("*.py")))]
+    sources += [folder / "golden" / "convolution.py", *([CHECKPOINT] if spec.architecture == "resnet20" else [])]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + images.tobytes())
     stem = f"{case.network}-{case.density:g}-{seed}-{digest.hexdigest()[:16]}"
     model, description = (MODELS / f"{stem}.{kind}" for kind in ("onnx", "json"))

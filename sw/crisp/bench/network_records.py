@@ -34,7 +34,8 @@ def with_speedups(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for record in records:
         before = dense.get(record_key(record)[:3])
         if before is None or before["digests"]["rtl"] != record["digests"]["rtl"]:
-            result.append({**record, "speedup_over_dense": None, "large_layer_speedups": None})
+            layers = [{**layer, "speedup_over_dense": None} for layer in record["layers"]]
+            result.append({**record, "speedup_over_dense": None, "large_layer_speedups": None, "layers": layers})
             continue
         cycles = {layer["name"]: layer["cycles"] for layer in before["layers"]}
         layers = [{**layer, "speedup_over_dense": over_dense(layer, cycles)} for layer in record["layers"]]

@@ -81,7 +81,7 @@ def load_dataset(
     variable = os.environ.get(VARIABLE)
     if name_or_path is not None and str(name_or_path) in NAMES and not Path(name_or_path).exists():
         named = [Path(variable)] if variable else []
-        if name_or_path != FASHION_MNIST:
+        if str(name_or_path) != FASHION_MNIST:
             return load_cifar(find_named(str(name_or_path), [*named, fetch_folder]), labels)
         return find_fashion_mnist([*named, INSTALLED], fetch_folder, tell)
     if name_or_path:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from crisp.data import Dataset, Images, load_dataset
-from crisp.models import ModelSpec, load_checkpoint, load_model
+from crisp.models import ModelSpec, find_head, load_checkpoint, load_model
 from crisp.models.checkpoint import read_tensors
 from crisp.progress import Report, silent
 from crisp.train import TrainOptions, train
@@ -80,6 +80,12 @@ def load_network(choice: NetworkChoice, dataset: Dataset, folder: Path, progress
     height, _, channels = dataset.shape
     if choice.checkpoint:
         model = open_checkpoint(Path(choice.checkpoint), choice, len(dataset.classes), height, channels)
+        outputs = find_head(model)[1].out_features
+        if outputs != len(dataset.classes):
+            raise ExperimentError(
+                f"{choice.checkpoint}: the network must have an output for each of the {len(dataset.classes)} classes of {dataset.name}, "
+                f"not {outputs}; name another"
+            )
     else:
         options = TrainOptions(
             epochs=choice.epochs,

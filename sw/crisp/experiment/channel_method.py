@@ -1,8 +1,8 @@
 """Channel pruning as a method of experiments: `crisp.prune.channels` with the schedule and the training of all others.
 
 The network loses channels in as many iterations, on the same ramp, as others lose weights; after each it is trained on as many images by
-the same trainer, as a dense network, which is what it is. Two differences cannot be avoided: a smaller network has other parameters, so
-momentum begins anew in each iteration; and the learning rate falls to 0 at the end of each, not only of the last.
+the same trainer, as a dense network, which is what it is. A smaller network has other parameters, so each iteration is a training of its
+own: momentum, warm-up and the order of images begin anew, and the learning rate falls to 0 at the end of each, not only of the last.
 """
 
 import dataclasses

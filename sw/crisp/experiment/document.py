@@ -13,7 +13,7 @@ from .levels import LevelKind
 from .methods import METHODS, OURS
 from .records import Record, by, of_kind, reached, separate
 from .state import changed_settings, settings_words
-from .statistics import Interval, compare, drops, seed_interval
+from .statistics import Interval, compare, comparison_key, drops, seed_interval
 from .style import methods_of
 
 __all__ = ["pruning_markdown", "pruning_summary"]
@@ -283,8 +283,8 @@ def layers_section(records: Sequence[Record]) -> str:
 
 
 def paired(records: Sequence[Record], method: str) -> list[Record]:
-    """Return the records of ours and of ``method``, if they have a class set and a seed in common."""
-    seen = [{run_of(record) for record in records if record["method"] == name} for name in (OURS, method)]
+    """Return the records of ours and of ``method``, if there is a pair among them that `compare` finds."""
+    seen = [{comparison_key(record) for record in records if record["method"] == name} for name in (OURS, method)]
     return [record for record in records if record["method"] in (OURS, method)] if seen[0] & seen[1] else []
 
 

@@ -54,9 +54,10 @@ def read_experiment(table: Mapping[str, Any], path: Path) -> Experiment:
         machine = Config.load(config)
     except ConfigError as error:
         raise ExperimentError(f"{path}: {error}") from error
-    networks = {key: read_network(key, each) for key, each in fields.take_tables("networks").items()}
+    options = read_options(fields, {})
+    networks = {key: read_network(key, each, options) for key, each in fields.take_tables("networks").items()}
     classes = {key: read_classes(key, each) for key, each in fields.take_tables("classes").items()}
-    methods = {key: read_method(key, each, networks) for key, each in fields.take_tables("methods").items()}
+    methods = {key: read_method(key, each, networks, options) for key, each in fields.take_tables("methods").items()}
     grids = fields.take("grid", list, None, bool, "a list of at least one table, [[grid]]")
     experiment = Experiment(
         name=name,
@@ -65,7 +66,7 @@ def read_experiment(table: Mapping[str, Any], path: Path) -> Experiment:
         config=config,
         split=fields.take("split", str, None, lambda text: text in SPLITS, f"one of {', '.join(SPLITS)}"),
         calibration_images=fields.take("calibration_images", int, 512, at_least(1), "at least 1"),
-        options=read_options(fields, "options"),
+        options=options,
         networks=networks,
         classes=classes,
         methods=methods,
@@ -98,7 +99,7 @@ def read_data(fields: Fields) -> DataChoice:
     return data
 
 
-def read_network(name: str, fields: Fields) -> NetworkChoice:
+def read_network(name: str, fields: Fields, shared: Mapping[str, Any]) -> NetworkChoice:
     """Read a network."""
     network = NetworkChoice(
         name=name,
@@ -109,7 +110,7 @@ def read_network(name: str, fields: Fields) -> NetworkChoice:
         batch=fields.take("batch", int, 128, at_least(1), "at least 1"),
         learning_rate=fields.take("learning_rate", float, 0.2, lambda number: number > 0, "above 0"),
         seed=fields.take("seed", int, 1, at_least(0), "at least 0"),
-        options=read_options(fields, "options"),
+        options=read_options(fields, shared),
     )
     fields.finish()
     return network
@@ -129,32 +130,32 @@ def read_classes(name: str, fields: Fields) -> ClassSets:
     return ClassSets(name=name, sets=tuple(tuple(each) for each in sets), count=count, seeds=seeds)
 
 
-def read_method(name: str, fields: Fields, networks: Collection[str]) -> MethodChoice:
+def read_method(name: str, fields: Fields, networks: Mapping[str, NetworkChoice], shared: Mapping[str, Any]) -> MethodChoice:
     """Read what differs in a method, or a new one that is based on it."""
     method = find_method(fields.take("base", str, name), fields.place)
-    by_network = {}
+    options, by_network = read_options(fields, {**shared, **method.options}), {}
     for network, each in fields.take_tables("networks").items():
         check_names((network,), networks, f"{fields.place}: networks")
-        by_network[network] = check_options(each.left, each.place)
-    choice = MethodChoice(name=name, method=method, options=read_options(fields, "options"), networks=by_network)
+        by_network[network] = check_options(each.left, each.place, {**shared, **networks[network].options, **method.options, **options})
+    choice = MethodChoice(name=name, method=method, options=options, networks=by_network)
     fields.finish()
     return choice
 
 
-def read_options(fields: Fields, name: str) -> dict[str, Any]:
-    """Read settings of pruning."""
-    return check_options(fields.take(name, dict, {}), f"{fields.place}: {name}")
+def read_options(fields: Fields, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Read settings of pruning that come after those of ``before``."""
+    return check_options(fields.take("options", dict, {}), f"{fields.place}: options", before)
 
 
-def check_options(options: dict[str, Any], place: str) -> dict[str, Any]:
-    """Check settings of pruning, each for itself."""
+def check_options(options: dict[str, Any], place: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Check settings of pruning, together with those of ``before``, over which they count."""
     for name in options:
         if name in DECIDED:
             raise ExperimentError(
                 f"{place}: {name} must not be among the options, since the grid or the experiment decides it; leave it out"
             )
     try:
-        PruneOptions.from_dict(options)
+        PruneOptions.from_dict({**before, **options})
     except PruneError as error:
         raise ExperimentError(f"{place}: {error}") from error
     return options

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crisp.prune import PruneOptions
+from crisp.prune import Order, PruneOptions
 from crisp.prune.masks import choose_masks
 from crisp.prune.selection import Selector
 
@@ -29,7 +29,7 @@ def unchanged(options: PruneOptions) -> PruneOptions:
 
 def all_of_group(options: PruneOptions) -> PruneOptions:
     """Return options with N = M: the pattern has no N:M."""
-    return dataclasses.replace(options, n=options.group, per_block=False)
+    return dataclasses.replace(options, n=options.group, per_block=False, order=Order.TOGETHER)
 
 
 def blocks_alone(options: PruneOptions) -> PruneOptions:

@@ -16,7 +16,7 @@ from crisp.report import save_figure
 from .levels import LevelKind
 from .methods import DENSE, OURS
 from .records import Record, by, of_kind, reached, separate
-from .statistics import Interval, drops, seed_interval, t_interval
+from .statistics import Interval, Sample, drops, seed_interval
 from .style import Style, finish, methods_of, styles
 from .trials import find_trials
 from .trials_plot import draw_trials
@@ -109,7 +109,8 @@ def draw_saliency(records: Sequence[Record], path: Path) -> bool:
     chosen = of_level(measured, LevelKind.SPARSITY) or of_level(measured, *LevelKind)
 
     def point(cell: Sequence[Record]) -> Point:
-        return 100 * float(np.mean([record["sparsity"] for record in cell])), t_interval([100 * record["kept_share"] for record in cell])
+        shares = [Sample(tuple(record["classes"]), 100 * record["kept_share"]) for record in cell]
+        return 100 * float(np.mean([record["sparsity"] for record in cell])), seed_interval(shares)
 
     return draw_lines(chosen, path, point, "sparsity of the pruned layers, %", "saliency kept, %", limit=None, axis=Axis.SPARSITY)
 

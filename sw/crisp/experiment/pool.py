@@ -155,7 +155,15 @@ def run_all(
                 while len(running) < jobs and (run := next_run()) is not None:
                     worker = min(set(range(1, jobs + 1)) - {number for number, _ in running.values()})
                     teller = Teller(Messages(messages), worker, str(run))
-                    running[pool.submit(attempt, run, experiment, folder, dataset, teller)] = worker, run
+                    try:
+                        future = pool.submit(attempt, run, experiment, folder, dataset, teller)
+                    except BrokenProcessPool:  # told here before it is told of what runs in it
+                        waiting.appendleft(run)
+                        if running:
+                            break
+                        pool = ProcessPoolExecutor(jobs, mp_context=context)
+                        continue
+                    running[future] = worker, run
                 if not running:
                     return outcomes
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -166,7 +174,9 @@ def run_all(
                     done, pool = set(running), ProcessPoolExecutor(jobs, mp_context=context)
                 for future in done:
                     _, run = running.pop(future)
-                    finished(Outcome(run, failure=f"{run}: {KILLED}") if future.exception() else future.result())
+                    error = future.exception()
+                    is_killed = isinstance(error, BrokenProcessPool)
+                    finished(future.result() if error is None else Outcome(run, failure=f"{run}: {KILLED if is_killed else error}"))
         except BaseException:
             for process in list((pool._processes or {}).values()):  # a run takes minutes, and nothing of it would be kept
                 process.terminate()
@@ -183,21 +193,18 @@ def attempt(run: Run, experiment: Experiment, folder: Path, dataset: Dataset | N
     """Do a run unless another process does, or has done it meanwhile."""
     torch.set_num_threads(1)
     state = State(folder / experiment.name)
-    with try_lock(state.lock_path(run)) as is_ours:
-        if not is_ours:
-            return Outcome(run)
-        record = state.read(run)
-        if record is not None:
-            return Outcome(run, record)
-        try:
-            record = execute(run, experiment, dataset or cached_data(experiment), folder, progress)
-        except CrispError as error:
-            return Outcome(run, failure=f"{run}: {error}")
-        except Exception as error:  # what nobody foresaw must not keep other runs from being done
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            return Outcome(run, failure=f"{run}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})")
-        state.write(run, record)
-        return Outcome(run, record)
+    try:
+        with try_lock(state.lock_path(run)) as is_ours:
+            record = state.read(run) if is_ours else None
+            if is_ours and record is None:
+                record = execute(run, experiment, dataset or cached_data(experiment), folder, progress)
+                state.write(run, record)
+    except CrispError as error:
+        return Outcome(run, failure=f"{run}: {error}")
+    except Exception as error:  # what nobody foresaw must not keep other runs from being done
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Outcome(run, failure=f"{run}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})")
+    return Outcome(run, record)
 
 
 #: Images that a process has loaded, by what was asked for.

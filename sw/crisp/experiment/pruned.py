@@ -1,7 +1,8 @@
 """What a method makes of a network: masks and their patterns, or fewer channels; and what is left of it."""
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from crisp.arch import Config, Pattern
 from crisp.data import Dataset, Images
 from crisp.progress import Report
-from crisp.prune import Goal, Layer, Price, PruneOptions, UnreachableError, prune
+from crisp.prune import Goal, Layer, Price, PrunedModel, PruneOptions, UnreachableError, prune
 from crisp.prune.channels import prunable_weights
 from crisp.prune.cycles import CycleModel
 from crisp.prune.layers import prunable_layers
@@ -37,11 +38,14 @@ class Pruned:
         Patterns of the layers that have lost anything by a mask.
     figures : dict
         What records say of it: pattern, sparsity, cycles, kept_share, layers.
+    seconds : float
+        Time that pruning took, those of processes that were interrupted included.
     """
 
     model: nn.Module
     patterns: dict[str, Pattern]
     figures: dict[str, Any]
+    seconds: float
 
 
 def prune_by(
@@ -53,7 +57,8 @@ def prune_by(
     machine: CycleModel,
     progress: Report,
     state: Path,
-) -> Pruned:
+    finish: Callable[[Pruned], None],
+) -> None:
     """Prune a network by a method.
 
     Parameters
@@ -74,21 +79,29 @@ def prune_by(
         Called after every step.
     state : Path
         File by which a run that is interrupted goes on, where the method allows it.
+    finish : callable
+        Called with the network, before the state is deleted: should it fail, or be interrupted, nothing is trained again.
     """
     if method.takes_channels:
+        started = time.monotonic()
         model = prune_channels(base, dataset, labels, options, machine.dense, progress)
-        return Pruned(model, {}, channel_figures(model, View.of(base, dataset, labels, options.head), method, options))
-    selector = method.make_selector()
-    pruned = prune(base, dataset, labels, options, progress, selector=selector, state=None if method.has_memory else state)
-    thinned = {name: pattern for name, pattern in pruned.patterns.items() if (pattern.n < pattern.group).any()}
-    figures = {
-        "pattern": method.pattern or pattern_text(list(pruned.patterns.values())),
-        "sparsity": pruned.sparsity,
-        "cycles": machine.predict(thinned),
-        "kept_share": pruned.history[-1].kept_share,
-        "layers": [layer_record(name, pattern) for name, pattern in pruned.patterns.items()],
-    }
-    return Pruned(pruned.model, thinned, figures)
+        seconds = time.monotonic() - started
+        finish(Pruned(model, {}, channel_figures(model, View.of(base, dataset, labels, options.head), method, options), seconds))
+        return
+
+    def write(pruned: PrunedModel) -> None:
+        thinned = {name: pattern for name, pattern in pruned.patterns.items() if (pattern.n < pattern.group).any()}
+        figures = {
+            "pattern": method.pattern or pattern_text(list(pruned.patterns.values())),
+            "sparsity": pruned.sparsity,
+            "cycles": machine.predict(thinned),
+            "kept_share": pruned.history[-1].kept_share,
+            "layers": [layer_record(name, pattern) for name, pattern in pruned.patterns.items()],
+        }
+        finish(Pruned(pruned.model, thinned, figures, pruned.seconds))
+
+    file = None if method.has_memory else state
+    prune(base, dataset, labels, options, progress, selector=method.make_selector(), state=file, write=write)
 
 
 def channel_figures(model: nn.Module, view: View, method: Method, options: PruneOptions) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """One run: load the network, prune it, judge it in float and in int8, predict its cycles, and say all of that in a record."""
 
 import shlex
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from crisp.quantize import judge, quantize, to_network
 from crisp.report import provenance
 
 from .base import load_network
+from .errors import ExperimentError
 from .grid import Run
 from .levels import LevelKind
 from .macs import count_macs
@@ -65,6 +65,8 @@ def execute(run: Run, experiment: Experiment, dataset: Dataset, folder: Path, pr
     view = View.of(base, dataset, run.labels, run.options.head)
     dense, training = view.dense, view.training
     judged = view.validation if experiment.split == "validation" else view.test
+    if not len(judged):
+        raise ExperimentError(f"{dataset.name}: {experiment.split} images of the classes must be there to judge by, but none is; take more")
     image = training.take(slice(1)).inputs()
     config = Config.load(experiment.config)
     machine = CycleModel(dense, image, config, run.options.block)
@@ -98,18 +100,20 @@ def execute(run: Run, experiment: Experiment, dataset: Dataset, folder: Path, pr
         "note": "",
         "options": options.to_dict(),
     }
-    started = time.monotonic()
+
+    def finish(pruned: Pruned) -> None:
+        calibration = training.take(np.random.default_rng(run.seed).permutation(len(training))[: experiment.calibration_images])
+        record.update(
+            pruned.figures,
+            macs_kept=count_macs(pruned.model, image) / count_macs(dense, image),
+            top1_float=accuracy(pruned.model, judged),
+            top1_int8=judge_int8(pruned, calibration, judged, config),
+            seconds=round(pruned.seconds, 1),
+        )
+
     record["note"] = reason_against(method, dense, training, options, machine)
     if not record["note"]:
-        pruned = prune_by(method, base, dataset, run.labels, options, machine, progress, folder / "states" / f"{run.key}.pt")
-        record["seconds"] = round(time.monotonic() - started, 1)
-        calibration = training.take(np.random.default_rng(run.seed).permutation(len(training))[: experiment.calibration_images])
-        record |= {
-            **pruned.figures,
-            "macs_kept": count_macs(pruned.model, image) / count_macs(dense, image),
-            "top1_float": accuracy(pruned.model, judged),
-            "top1_int8": judge_int8(pruned, calibration, judged, config),
-        }
+        prune_by(method, base, dataset, run.labels, options, machine, progress, folder / "states" / f"{run.key}.pt", finish)
     if not method.has_level:
         record["top1_dense"] = record["top1_float"]
     return record | provenance(command(run, experiment), run.seed)

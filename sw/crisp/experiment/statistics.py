@@ -1,8 +1,8 @@
 """What differences between methods mean: paired by class set and seed, with intervals that hold the true mean 95 times of 100.
 
-A pair is one class set and one seed: both methods began with the same weights, saw the same images in the same order, and were judged by
-the same images; so what class set and seed do to both cancels out. Four intervals of the mean difference answer two questions. Is one
-method better for these class sets, whatever the seed?
+A pair is one class set and one seed: both methods began with the same weights, saw the same images in the same order (channels excepted,
+each of whose iterations is a training of its own), and were judged by the same images; so what class set and seed do to both cancels out.
+Four intervals of the mean difference answer two questions. Is one method better for these class sets, whatever the seed?
 
 - ``seeds``: class sets taken as they are, each with a mean and a spread of its own: the mean of the sets' means, ``+- t(f) sqrt(v)`` with
   ``v = sum v_i``, ``v_i = s_i^2 / (n_i k^2)`` for k sets of n_i pairs with standard deviation s_i, and F. E. Satterthwaite's degrees of
@@ -200,6 +200,11 @@ def cell_key(record: Record) -> tuple[Any, ...]:
     return record["network"], record["config"], record["split"], None if level is None else (level["kind"], level["value"])
 
 
+def comparison_key(record: Record) -> tuple[Any, ...]:
+    """Return what two records have in common that are a pair: the cell, classes, seed, and what else decides what there is to lose."""
+    return cell_key(record), pair_key(record)
+
+
 def drops(records: Iterable[Record], field: str = "top1_float") -> list[Sample]:
     """Return by how many points accuracy is below that of the dense network fine-tuned for the same classes with the same seed."""
     return [Sample(tuple(record["classes"]), 100 * (record["top1_dense"] - record[field])) for record in reached(records)]
@@ -246,7 +251,7 @@ def index(records: Iterable[Record]) -> Mapping[tuple[Any, ...], Record]:
     """Return records by cell and pair."""
     found: dict[tuple[Any, ...], Record] = {}
     for record in records:
-        key = cell_key(record), pair_key(record)
+        key = comparison_key(record)
         if key in found:
             raise ExperimentError(
                 f"a method must have one run for the same network, level, classes and seed, but {record['method']} has several; "

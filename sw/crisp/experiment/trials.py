@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .methods import METHODS, OURS
-from .records import Record, by, pair_key, reached
+from .records import Record, by, reached
 from .state import changed_settings, settings_words
-from .statistics import Comparison, cell_key, compare
+from .statistics import Comparison, compare, comparison_key
 
 __all__ = ["Trial", "find_trials"]
 
@@ -59,9 +59,9 @@ def find_trials(records: Sequence[Record]) -> list[Trial]:
     for network, cell in by(reached(records), lambda record: record["network"]).items():
         methods = by((record for record in cell if record["base_method"] == OURS), lambda record: record["method"])
         defaults = methods.pop(OURS, [])
-        pairs = {pair(record) for record in defaults}
+        pairs = {comparison_key(record) for record in defaults}
         for name, every in methods.items():
-            mine = [record for record in every if pair(record) in pairs]
+            mine = [record for record in every if comparison_key(record) in pairs]
             if name not in METHODS and mine:
                 found.append(trial(network, name, mine, defaults))
     return sorted(found, key=lambda trial: (trial.network, -trial.gain.seeds.mean))
@@ -87,8 +87,3 @@ def trial(network: str, name: str, mine: Sequence[Record], defaults: Sequence[Re
 def class_set(record: Record) -> tuple[str, ...]:
     """Return the classes of a record."""
     return tuple(record["classes"])
-
-
-def pair(record: Record) -> tuple[Any, ...]:
-    """Return what records have in common that `compare` pairs."""
-    return cell_key(record), pair_key(record)

@@ -47,8 +47,19 @@ def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, str], e
     """
     tensors = {**model.state_dict(), **(extra or {})}
     with replacing(path, CheckpointError, SafetensorError) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=dict(metadata))
+        save_file(apart(tensors), temporary, metadata=dict(metadata))
         temporary.chmod(0o644)  # the library makes files that only their owner reads
+
+
+def apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors each of which has memory of its own, as the format wants it: layers may share their weights."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone(memory_format=torch.contiguous_format) if place in seen else tensor.contiguous()
+        seen.add(place)
+    return found
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

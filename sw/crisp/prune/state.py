@@ -234,6 +234,7 @@ def describe_run(
         **{name: str(value) for name, value in options.to_dict().items()},
         "machine": machine,
         "data": f"{data.name}, {len(training)} images {training.digest()[:16]}",
+        "inputs": f"{list(training.shape)} {data.normalization.to_json()}",
         "classes": str(list(classes)),
         "model": source[:16],
         "teacher": "none" if teacher is None else hash_model(teacher)[:16],

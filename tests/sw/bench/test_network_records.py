@@ -19,7 +19,9 @@ def test_speedups_need_the_same_machine() -> None:
     assert {layer["name"]: layer["speedup_over_dense"] for layer in fast["layers"]} == {"first": 10, "conv": 10, "small": 10, "fc": 10}
     assert slow["large_layer_speedups"] is None
     for other in (record(density=0.07, rtl="b"), record(density=0.07, config="edge"), record(density=0.07, batch=4)):
-        assert with_speedups([other, record()])[0]["speedup_over_dense"] is None
+        alone = with_speedups([{**other, "layers": with_speedups([record(density=0.07), record()])[0]["layers"]}, record()])[0]
+        assert alone["speedup_over_dense"] is None
+        assert {layer["speedup_over_dense"] for layer in alone["layers"]} == {None}
 
 
 def test_files_hold_everything(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,6 +126,12 @@ def test_what_is_there_says_what_it_is(tmp_path, monkeypatch, file, loader):
     path.touch()
     place = path if path.parent == tmp_path else tmp_path / file.split("/")[0]
     assert load_dataset(place).made == (loader, place)
+
+
+def test_name_may_be_a_path(places, monkeypatch):
+    """The name of a data set, where no such file is: the data set is meant."""
+    monkeypatch.setattr(sources, "find_fashion_mnist", lambda folders, fetch_folder, tell: "found")
+    assert load_dataset(Path("fashion-mnist")) == load_dataset("fashion-mnist") == "found"
 
 
 def test_named_archive_is_found_or_its_address_told(places, monkeypatch):

@@ -34,6 +34,15 @@ def test_page_has_what_was_measured():
     assert "+0.10" in text
 
 
+def test_runs_that_are_no_pairs_are_not_compared():
+    """Ours with a full head has no pair among the others, whose heads are reduced: the page has no such line, and is there."""
+    records = [dict(record) for record in RECORDS]
+    for record in records:
+        if record["method"] == "hybrid":
+            record["options"] = {**record["options"], "head": "full"}
+    assert not rows(pruning_markdown(records), "| resnet20 | cycles of uniform 90% | CRISP")
+
+
 def test_page_of_few_records():
     text = pruning_markdown([record for record in RECORDS if record["method"] == "dense"][:1])
     assert "At equal cycles" not in text

@@ -6,7 +6,7 @@ from tests.sw.experiment.small import PATH, small, table
 from crisp.experiment import METHODS, ExperimentError, load_experiment
 from crisp.experiment.file import read_experiment
 from crisp.experiment.levels import Level, LevelKind
-from crisp.prune import PruneOptions, Ranking, Saliency
+from crisp.prune import Order, PruneOptions, Ranking, Saliency
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "examples/experiments").glob("*.toml"))
@@ -83,6 +83,25 @@ def test_levels_become_goals():
 def test_what_is_wrong_is_told(path, value, message):
     with pytest.raises(ExperimentError, match=message):
         small(path, value)
+
+
+def test_settings_count_together(tmp_path):
+    """Those of a network or method need not stand alone: the experiment's are there before them."""
+    path = tmp_path / "eight.toml"
+    path.write_text("group_size = 8\n")
+    changed = table("methods.mine.options", {"n": 8}) | {"config": str(path)}
+    changed["options"] |= {"group": 8, "batch": 24}
+    changed["networks"]["net"]["options"] = {"microbatch": 12}
+    options = read_experiment(changed, PATH).prune_options("net", "mine", None, None, 1)
+    assert (options.n, options.group, options.batch, options.microbatch) == (8, 8, 24, 12)
+
+
+def test_order_of_steps_may_be_shared():
+    changed = table()
+    changed["options"] |= {"n": 2, "per_block": False, "order": "nm-first"}
+    experiment = read_experiment(changed, PATH)
+    orders = {name: experiment.prune_options("net", name, None, None, 1).order for name in ("dense", "block", "mine", "crisp")}
+    assert orders == {"dense": Order.TOGETHER, "block": Order.TOGETHER, "mine": Order.NM_FIRST, "crisp": Order.TOGETHER}
 
 
 def test_patterns_of_another_machine(tmp_path):

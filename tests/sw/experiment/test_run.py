@@ -10,7 +10,8 @@ from tests.sw.experiment.small import PATH, small, table
 from tests.sw.small import ROOT, striped_dataset
 
 from crisp.arch import Config
-from crisp.experiment import ExperimentError, ExperimentOptions, command, expand, pool, pruned, run_experiment
+from crisp.arch.errors import OutputError
+from crisp.experiment import ExperimentError, ExperimentOptions, command, expand, pool, pruned, run_experiment, runner
 from crisp.experiment.file import read_experiment
 from crisp.experiment.locks import try_lock
 from crisp.experiment.pool import run_all
@@ -207,6 +208,53 @@ def test_interrupted_run_goes_on_in_the_middle(monkeypatch, folder):
     monkeypatch.setattr(pruned, "prune", prune)
     (whole,) = (each for each in run(monkeypatch, folder / "whole", experiment)[0] if each["method"] == "hybrid")
     assert [record[name] for name in ("top1_float", "sparsity", "layers")] == [whole[name] for name in ("top1_float", "sparsity", "layers")]
+
+
+def test_what_fails_after_training_does_not_train_again(monkeypatch, folder):
+    experiment, stages = grid("hybrid", sparsities=[0.68]), []
+
+    def seen(*args, **settings):
+        return prune(*args[:4], lambda stage, *step: stages.append(stage), **settings)
+
+    def fail(*args):
+        raise RuntimeError("no scale")
+
+    monkeypatch.setattr(pruned, "prune", seen)
+    with monkeypatch.context() as context:
+        context.setattr(runner, "judge_int8", fail)
+        with pytest.raises(ExperimentError, match="RuntimeError: no scale"):
+            run(monkeypatch, folder, experiment, only=["method=hybrid"])
+    assert stages
+    assert list((folder / "states").glob("*.pt"))
+    stages.clear()
+    (record,) = (each for each in run(monkeypatch, folder, experiment, only=["method=hybrid"])[0] if each["method"] == "hybrid")
+    assert not stages
+    assert record["top1_int8"] is not None
+    assert record["seconds"] > 0
+    assert not list((folder / "states").glob("*.pt"))
+
+
+def test_record_that_cannot_be_written_does_not_keep_others_from_being_done(monkeypatch, folder):
+    experiment, write = grid("crisp", "block", sparsities=[0.615]), State.write
+
+    def fail(state, chosen, record):
+        if chosen.method == "crisp":
+            raise OutputError("no room")
+        write(state, chosen, record)
+
+    monkeypatch.setattr(State, "write", fail)
+    with pytest.raises(ExperimentError, match=r"1 runs failed: net, two-1, crisp, sparsity-0.615, seed 1: no room"):
+        run(monkeypatch, folder, experiment)
+    state = State(folder / "small")
+    assert [each.method for each in expand(experiment, DATA) if state.read(each) is None] == ["crisp"]
+
+
+def test_classes_without_an_image_to_judge_by_are_told(tmp_path):
+    less = dataclasses.replace(DATA, test=DATA.test.keep([0, 2]))
+    experiment = grid("hybrid", sparsities=[0.65])
+    (chosen,) = (each for each in expand(experiment, DATA) if each.method == "hybrid")
+    with pytest.raises(ExperimentError, match="stripes: test images of the classes must be there to judge by, but none is; take more"):
+        runner.execute(chosen, experiment, less, tmp_path)
 
 
 def test_full_head(monkeypatch, folder):

@@ -6,8 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.sw.small import CHECKPOINT, fashion_mnist, little_room
+from torch import nn
 
 from crisp.models import ARCHITECTURES, CheckpointError, ModelSpec, accuracy, image_shape, load_checkpoint, resnet20, save_checkpoint
+from crisp.models.checkpoint import read_tensors
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -20,6 +22,15 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
+
+
+def test_layers_that_share_their_weights_are_saved(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[1].weight = model[0].weight
+    save_checkpoint(tmp_path / "a.safetensors", model, {})
+    found = read_tensors(tmp_path / "a.safetensors")[0]
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_nothing_is_left_of_a_file_that_has_no_room(tmp_path):
