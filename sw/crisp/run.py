@@ -1,6 +1,7 @@
 """``crisp run``: a program file, arrays in, arrays out, and where the cycles went."""
 
 import dataclasses
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,9 +99,17 @@ def run_file(options: RunOptions, console: Console) -> bool:
         print_plain(console, "\n".join(name_classes(program, result.outputs)), "bold")
     console.print(summary(program, result, equal))
     if options.record is not None:
-        command = f"crisp run {options.program} --backend {options.backend}"
-        write_json(options.record, {**describe_run(program, result, equal), **provenance(command, options.seed)})
+        write_json(options.record, {**describe_run(program, result, equal), **provenance(command(options), options.seed)})
     return equal is not False
+
+
+def command(options: RunOptions) -> str:
+    """Return the command that runs a program so."""
+    words = ["crisp", "run", str(options.program), "--backend", options.backend]
+    words += [word for name in options.inputs for word in ("--input", name)]
+    if options.memory is not None:
+        words += ["--latency", f"{options.memory.latency}", "--bandwidth", f"{options.memory.bandwidth:g}"]
+    return shlex.join([*words, "--seed", f"{options.seed}"])
 
 
 def tell(progress: Report, stage: str) -> Any:

@@ -44,7 +44,7 @@ def test_int8_in_int8_out(folder: Path) -> None:
     assert (record["network"], record["backend"], record["cycles"], record["bits_equal"]) == ("small", "golden", None, True)
     assert [layer["name"] for layer in record["layers"]] == ["conv", "output"]
     assert record["outputs"]["result"] == {"shape": [1, 5, 7, 6], "scale": 0.5, "zero_point": 3}
-    assert record["command"] == f"crisp run {folder / 'small.crisp'} --backend golden"
+    assert record["command"] == f"crisp run {folder / 'small.crisp'} --backend golden --input {folder / 'x.npy'} --seed 1"
 
 
 def test_on_the_simulated_machine(folder: Path) -> None:
@@ -204,6 +204,8 @@ def test_command_line(folder: Path) -> None:
     result = CliRunner().invoke(app, [*arguments, "--output", str(folder / "y.npy"), "--json", str(folder / "s.json"), "--check"])
     assert result.exit_code == 0, result.output
     assert "small on golden:" in result.output
+    command = f"crisp run {folder / 'small.crisp'} --backend golden --input {folder / 'x.npy'} --latency 40 --bandwidth 1 --seed 1"
+    assert json.loads((folder / "s.json").read_text())["command"] == command
     assert "every bit equals the golden machine's" in result.output
     assert (np.load(folder / "y.npy") == TABLE[IMAGE.astype(int) + 128]).all()
     failed = CliRunner().invoke(app, ["run", str(folder / "x.npy")])
