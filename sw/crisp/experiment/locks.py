@@ -2,11 +2,15 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["holder", "lock", "try_lock"]
+
+#: Times that a lock is tried again, and after how long: it may be `holder` that has it, for a moment.
+GLANCES, GLANCE_SECONDS = 3, 0.01
 
 
 @contextmanager
@@ -41,13 +45,18 @@ def lock(path: Path) -> Iterator[None]:
 def acquire(path: Path, *, wait: bool) -> int | None:
     """Return the locked file; none when somebody else has it and nobody wants to wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    glances = GLANCES
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(file)
-            return None
+            if not glances:
+                return None
+            glances -= 1
+            time.sleep(GLANCE_SECONDS)
+            continue
         except BaseException:
             os.close(file)
             raise

