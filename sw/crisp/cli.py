@@ -215,6 +215,7 @@ def train(
     """Train a network, by default the one that the demonstration prunes. Interrupted, it goes on where it stopped."""
     import torch
 
+    from crisp.arch.files import state_beside
     from crisp.data import load_dataset
     from crisp.models import image_shape
     from crisp.progress import draw_progress
@@ -240,7 +241,7 @@ def train(
     name = f"{architecture}{'' if width == 1 else f'-x{width:g}'}-{dataset.name.lower().replace(' ', '-')}"
     path = output or Path("checkpoints") / f"{name}.safetensors"
     with draw_progress(console) as progress:
-        metadata = run(dataset, path, options, state=path.with_name(f".{path.name}.state"), command=command, progress=progress)
+        metadata = run(dataset, path, options, state=state_beside(path), command=command, progress=progress)
     console.print(metadata)
 
 

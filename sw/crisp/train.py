@@ -151,8 +151,9 @@ def train(
         raise TrainError(f"images must be square, not {height} x {width}; crop or pad them")
     spec = ModelSpec(options.architecture, len(dataset.classes), height, channels, options.width)
     run = start_run(options, spec, steps)
+    told = "" if state is None else json.dumps({"data": dataset.describe(), **dataclasses.asdict(options)})
     if state is not None and state.is_file():
-        restore_run(state, run, options, dataset)
+        restore_run(state, run, told)
     loss_function = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     for epoch in range(run.epoch, options.epochs):
         started = time.monotonic()
@@ -169,7 +170,7 @@ def train(
             progress(f"epoch {epoch + 1}/{options.epochs}", step, steps, f"loss {float(loss.detach()):.3f}")
         run.epoch, run.seconds = epoch + 1, run.seconds + time.monotonic() - started
         if state is not None:
-            keep_run(state, run, options, dataset)
+            keep_run(state, run, told)
     metadata = {
         **spec.metadata(),
         "classes": json.dumps(dataset.classes),
@@ -206,23 +207,10 @@ def start_run(options: TrainOptions, spec: ModelSpec, steps: int) -> Run:
     return Run(model, optimizer, schedule)
 
 
-def describe(options: TrainOptions, dataset: Dataset) -> str:
-    """Return what a saved state must agree with."""
-    data = {
-        "data": dataset.name,
-        "images": len(dataset.train),
-        "shape": dataset.shape,
-        "classes": dataset.classes,
-        "normalization": dataclasses.astuple(dataset.normalization),
-        "digest": dataset.training_and_validation()[0].digest()[:16],
-    }
-    return json.dumps({**data, **dataclasses.asdict(options)})
-
-
-def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:
-    """Write the state of ``run`` to ``path``, by way of a temporary file."""
+def keep_run(path: Path, run: Run, told: str) -> None:
+    """Write the state of ``run``, which is ``told`` apart from others by its options and data, to ``path``."""
     state = {
-        "run": describe(options, dataset),
+        "run": told,
         "epoch": run.epoch,
         "seconds": run.seconds,
         "model": run.model.state_dict(),
@@ -233,8 +221,8 @@ def keep_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> N
         torch.save(state, temporary)
 
 
-def restore_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -> None:
-    """Fill ``run`` from ``path``.
+def restore_run(path: Path, run: Run, told: str) -> None:
+    """Fill ``run`` from ``path``, if that is of a run that is ``told`` so.
 
     Raises
     ------
@@ -246,8 +234,8 @@ def restore_run(path: Path, run: Run, options: TrainOptions, dataset: Dataset) -
         described = state["run"]
     except Exception as error:  # torch.load raises whatever its unpickler meets
         raise TrainError(f"{path}: must be the state of a training run, not something damaged ({error}); delete it") from error
-    if described != describe(options, dataset):
-        raise TrainError(f"{path}: must belong to the run {describe(options, dataset)}, not {described}; delete it or name another")
+    if described != told:
+        raise TrainError(f"{path}: must belong to the run {told}, not {described}; delete it or name another")
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.schedule.load_state_dict(state["schedule"])

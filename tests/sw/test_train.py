@@ -19,6 +19,11 @@ def weights(path):
     return load_checkpoint(path)[0].state_dict()
 
 
+def stop_in_the_second_epoch(stage, done, total, note):
+    if stage == "epoch 2/2" and done == 3:
+        raise KeyboardInterrupt
+
+
 def test_training_learns_and_says_what_it_did(tmp_path):
     data, seen = striped_dataset(), []
     metadata = train(data, tmp_path / "a.safetensors", OPTIONS, progress=lambda *step: seen.append(step))
@@ -35,12 +40,8 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, architecture):
     options = dataclasses.replace(OPTIONS, architecture=architecture, width=0.25)
     train(data, tmp_path / "whole.safetensors", options)
 
-    def stop(stage, done, total, note):
-        if stage == "epoch 2/2" and done == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "a.safetensors", options, state=state, progress=stop)
+        train(data, tmp_path / "a.safetensors", options, state=state, progress=stop_in_the_second_epoch)
     assert state.is_file()
     first = []
     train(data, tmp_path / "a.safetensors", options, state=state, progress=lambda *step: first.append(step[0]))
@@ -52,8 +53,8 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, architecture):
 
 def test_state_of_another_run_is_refused(tmp_path):
     data, state = striped_dataset(), tmp_path / "state.pt"
-    run = module.start_run(OPTIONS, ModelSpec("resnet20", 4), 11)
-    module.keep_run(state, run, OPTIONS, data)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "a.safetensors", OPTIONS, state=state, progress=stop_in_the_second_epoch)
     with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):
         train(data, tmp_path / "a.safetensors", dataclasses.replace(OPTIONS, seed=4), state=state)
     with pytest.raises(TrainError, match=r"must belong to the run .*, not .*; delete it or name another"):

@@ -1,6 +1,19 @@
 """Typed errors. Every one names what was wrong, the rule, the value, and what to do about it."""
 
-__all__ = ["CapacityError", "ConfigError", "CrispError", "FieldError", "LayerError", "OutputError", "PatternError", "ProgramError"]
+import traceback
+from pathlib import Path
+
+__all__ = [
+    "CapacityError",
+    "ConfigError",
+    "CrispError",
+    "FieldError",
+    "LayerError",
+    "OutputError",
+    "PatternError",
+    "ProgramError",
+    "error_text",
+]
 
 
 class CrispError(Exception):
@@ -33,3 +46,11 @@ class ProgramError(CrispError):
 
 class OutputError(CrispError):
     """A file cannot be written."""
+
+
+def error_text(error: Exception) -> str:
+    """Return what is said of an error: of ours its text, of one that nobody foresaw its type and place, too."""
+    if isinstance(error, CrispError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import CrispError, OutputError
 
-__all__ = ["check_place", "replacing", "write_text"]
+__all__ = ["check_place", "replacing", "state_beside", "write_text"]
 
 
 @contextlib.contextmanager
@@ -80,6 +80,11 @@ def check_place(path: Path, what: str, kind: type[CrispError]) -> None:
             pass
     except OSError as error:
         raise kind(f"{path}: {what} must be a file that can be written, but it cannot ({reason(error)}); name another place") from error
+
+
+def state_beside(output: Path) -> Path:
+    """Return the file beside ``output`` that keeps the state of the run which makes it, where nobody names another."""
+    return output.with_name(f".{output.name}.state")
 
 
 def refuse_device(path: Path, what: str, kind: type[CrispError]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from crisp.arch import CrispError
+from crisp.arch.errors import error_text
 from crisp.progress import Report, draw_progress
 
 from .errors import BenchError
@@ -40,10 +40,8 @@ def measure_safely(case: Case, seed: int, known: Mapping[str, str] | None, tell:
     """Return what `measure` returns, or what went wrong: errors with more than a text do not come through between processes."""
     try:
         return measure(case, seed, known, tell), None
-    except CrispError as error:
-        return None, f"{case}: {error}"
-    except Exception as error:  # what nobody foresaw must not keep other cases from being measured
-        return None, f"{case}: {type(error).__name__}: {error}"
+    except Exception as error:  # also what nobody foresaw must not keep other cases from being measured
+        return None, f"{case}: {error_text(error)}"
 
 
 def bench_cases(cases: Sequence[Case], output: Path, console: Console, *, seed: int = 1, jobs: int = 1) -> None:

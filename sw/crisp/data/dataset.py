@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -109,6 +109,25 @@ class Dataset:
         if self.validation is not None:
             return self.train, self.validation
         return self.train.hold_out(VALIDATION_FRACTION, VALIDATION_SEED)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is, as JSON has it: two data sets that differ in anything that matters differ here.
+
+        Images in memory are read, all of them.
+
+        Raises
+        ------
+        DataError
+            When a file is absent.
+        """
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "normalization": [list(values) for values in dataclasses.astuple(self.normalization)],
+            **{name: images.digest() for name, images in parts.items() if images is not None},
+        }
 
     def select(self, classes: Sequence[int]) -> "Dataset":
         """Return the data set of ``classes`` only, relabelled 0, 1, ... in their order.

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -21,7 +20,7 @@ from .errors import ExperimentError
 from .locks import lock
 from .spec import DataChoice, NetworkChoice
 
-__all__ = ["describe_data", "load_data", "load_network"]
+__all__ = ["load_data", "load_network"]
 
 #: Draws the images of a part of a data set.
 PART_SEED = 0
@@ -44,24 +43,6 @@ def part(images: Images, count: int) -> Images:
     if not 0 < count < len(images):
         return images
     return images.take(np.sort(np.random.default_rng(PART_SEED).permutation(len(images))[:count]))
-
-
-def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """Return what a data set is, as JSON has it: two that differ in anything that matters differ here.
-
-    Raises
-    ------
-    DataError
-        When a file is absent.
-    """
-    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    return {
-        "name": dataset.name,
-        "shape": list(dataset.shape),
-        "classes": list(dataset.classes),
-        "normalization": [list(values) for values in dataclasses.astuple(dataset.normalization)],
-        **{name: images.digest() for name, images in parts.items() if images is not None},
-    }
 
 
 def load_network(choice: NetworkChoice, dataset: Dataset, folder: Path, progress: Report = silent) -> nn.Module:
@@ -95,7 +76,7 @@ def load_network(choice: NetworkChoice, dataset: Dataset, folder: Path, progress
             architecture=choice.architecture,
             width=choice.width,
         )
-        made_of = [dataclasses.asdict(options), describe_data(dataset)]
+        made_of = [dataclasses.asdict(options), dataset.describe()]
         digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
         name = re.sub(r"[^a-z0-9.]+", "-", f"{choice.architecture} x{choice.width:g} {dataset.name}".lower())
         path = folder / f"{name}-{digest}.safetensors"

@@ -15,10 +15,11 @@ from crisp.arch import Config
 from crisp.data import Dataset, Images
 from crisp.models import Head
 from crisp.progress import Report, silent
-from crisp.prune import Goal, Order, Price, PruneOptions, prune
+from crisp.prune import Goal, Price, PruneOptions, prune
 from crisp.prune.channels import ChannelGoal, ChannelOptions, measure_channels, prunable_weights, remove_channels
 from crisp.prune.schedule import plan_goals
 
+from .methods import all_of_group
 from .view import View
 
 __all__ = ["prune_channels", "try_channels"]
@@ -60,7 +61,7 @@ def prune_channels(
     chosen, labels = (data.select(classes), range(len(classes))) if options.head is Head.REDUCED else (data, classes)
     image = images.take(slice(1)).inputs()
     weights = prunable_weights(network, image)
-    whole = dataclasses.replace(options, n=options.group, per_block=False, order=Order.TOGETHER)
+    whole = all_of_group(options)
     for number, goal in enumerate(plan_goals(whole, dense_cycles), 1):
         last = number == options.iterations
         contributions = measure_channels(network, batches(images, options, number))

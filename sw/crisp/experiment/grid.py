@@ -14,7 +14,6 @@ from crisp.arch import Config
 from crisp.data import Dataset, choose_classes, draw_classes
 from crisp.prune import PruneOptions
 
-from .base import describe_data
 from .errors import ExperimentError
 from .fields import nearest
 from .levels import Level
@@ -98,7 +97,7 @@ def expand(experiment: Experiment, dataset: Dataset) -> list[Run]:
     ExperimentError
         When settings contradict each other.
     """
-    data = describe_data(dataset)
+    data = dataset.describe()
     found: dict[str, Run] = {}
     order: dict[str, tuple[int, int, int]] = {}
     for number, grid in enumerate(experiment.grids):

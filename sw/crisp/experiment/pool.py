@@ -4,7 +4,6 @@ import dataclasses
 import multiprocessing
 import queue
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from crisp.arch.errors import CrispError
+from crisp.arch.errors import error_text
 from crisp.data import Dataset
 from crisp.progress import Report, silent
 
@@ -199,11 +198,8 @@ def attempt(run: Run, experiment: Experiment, folder: Path, dataset: Dataset | N
             if is_ours and record is None:
                 record = execute(run, experiment, dataset or cached_data(experiment), folder, progress)
                 state.write(run, record)
-    except CrispError as error:
-        return Outcome(run, failure=f"{run}: {error}")
-    except Exception as error:  # what nobody foresaw must not keep other runs from being done
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return Outcome(run, failure=f"{run}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})")
+    except Exception as error:  # also what nobody foresaw must not keep other runs from being done
+        return Outcome(run, failure=f"{run}: {error_text(error)}")
     return Outcome(run, record)
 
 

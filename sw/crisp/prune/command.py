@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from crisp.arch.files import check_place
+from crisp.arch.files import check_place, state_beside
 from crisp.data import Dataset, choose_classes, draw_classes, load_dataset
 from crisp.models import ARCHITECTURES, ModelSpec, accuracy, examine_layers, image_shape, open_model
 from crisp.models.checkpoint import read_tensors
@@ -82,7 +82,7 @@ class PruneFileOptions:
     @property
     def state_file(self) -> Path:
         """File that keeps the state of the run."""
-        return self.state or self.output.with_name(f".{self.output.name}.state")
+        return self.state or state_beside(self.output)
 
 
 def read_settings(path: Path | None, changes: Mapping[str, Any], words: Sequence[str] = ()) -> PruneOptions:
